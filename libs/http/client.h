@@ -1,0 +1,59 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libs/base/bytes.h"
+#include "libs/base/status.h"
+#include "libs/http/server.h"
+
+namespace millrace::http {
+
+struct ClientRequest {
+  std::string method = "POST";
+  std::string url;
+  Headers headers;
+  std::string body;
+  std::chrono::milliseconds connect_timeout{5'000};
+  std::chrono::milliseconds timeout{30'000};
+  size_t max_response_bytes = 64 << 10;
+};
+
+/// `network_error` is empty when an answer came. Its class is one of dns, connect, tls, timeout,
+/// refused_address (the outbound guard), protocol, reset.
+struct ClientResponse {
+  int status = 0;
+  Headers headers;  // names in lower case
+  std::string body;  // cut at max_response_bytes
+  std::string network_error;
+  std::string error_class;
+};
+
+struct ClientOptions {
+  size_t max_connections = 256;
+  size_t max_connections_per_host = 64;
+  /// Networks (CIDR) that the outbound guard lets through although they are private or special, e.g.
+  /// "127.0.0.0/8". The guard checks the address that is connected to, so redirects and DNS
+  /// rebinding do not pass it.
+  std::vector<std::string> allowed_networks;
+};
+
+/// Sends HTTP requests over pooled connections (libcurl multi, HTTP/1.1 and 2).
+///
+/// Thread-safety: one thread: Send and Run are the owner's; Wake is any thread's. `done` runs inside
+/// Run.
+class Client {
+ public:
+  static StatusOr<std::unique_ptr<Client>> Create(const ClientOptions& options);
+  virtual ~Client() = default;
+  virtual void Send(ClientRequest request, std::function<void(ClientResponse)> done) = 0;
+  /// Works for up to `timeout` or until Wake; returns early when answers came.
+  virtual void Run(std::chrono::milliseconds timeout) = 0;
+  virtual void Wake() = 0;
+  virtual size_t in_flight() const = 0;
+};
+
+}  // namespace millrace::http
