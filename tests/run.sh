@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# All that CI runs: installs what is missing, builds, checks style, runs the unit tests, then the tests that
+# need real servers, which it starts and stops itself. The last line is 'N passed, N failed'.
+#   --fast   unit tests and goldens only
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+fast=0
+case "${1:-}" in
+  "") ;;
+  --fast) fast=1 ;;
+  *)
+    echo "usage: $0 [--fast]" >&2
+    exit 2
+    ;;
+esac
+
+preset=${MILLRACE_PRESET:-release}
+build=build/$preset
+work=$(mktemp -d /tmp/millrace-tests.XXXXXX)
+passed=0
+failed=0
+
+# shellcheck disable=SC2317  # called by the trap
+stop_servers() {
+  for server in kafka postgres; do
+    if [ -x "tests/support/$server.sh" ] && [ -d "$work/$server" ]; then
+      "tests/support/$server.sh" stop "$work/$server" >/dev/null 2>&1
+    fi
+  done
+  rm -rf "$work"
+}
+trap stop_servers EXIT
+
+# check NAME COMMAND...: runs one step and counts it.
+check() {
+  local name=$1 started=$SECONDS
+  shift
+  if "$@" >"$work/step.log" 2>&1; then
+    passed=$((passed + 1))
+    echo "ok   $name ($((SECONDS - started)) s)"
+  else
+    failed=$((failed + 1))
+    echo "FAIL $name ($((SECONDS - started)) s): $*"
+    tail -n 60 "$work/step.log"
+  fi
+}
+
+# ctests LABEL_ARGS...: runs ctest and counts each of its tests.
+ctests() {
+  local log=$work/ctest.log counts
+  ctest --test-dir "$build" --output-on-failure "$@" 2>&1 | tee "$log" | grep -vE '^ +Start |^$'
+  counts=$(grep -E '^[0-9]+% tests passed' "$log" | tail -1)
+  local bad total
+  bad=$(sed -E 's/.* ([0-9]+) tests? failed.*/\1/' <<<"$counts")
+  total=$(sed -E 's/.* out of ([0-9]+).*/\1/' <<<"$counts")
+  if [[ ! "$bad" =~ ^[0-9]+$ || ! "$total" =~ ^[0-9]+$ ]]; then
+    bad=1
+    total=1
+  fi
+  passed=$((passed + total - bad))
+  failed=$((failed + bad))
+}
+
+finish() {
+  echo "$passed passed, $failed failed"
+  [ "$failed" = 0 ]
+  exit
+}
+
+./deploy/install-deps.sh --tests || {
+  echo "install-deps.sh failed" >&2
+  echo "0 passed, 1 failed"
+  exit 1
+}
+
+if ! { cmake --preset "$preset" >"$work/configure.log" 2>&1 && cmake --build "$build" >"$work/build.log" 2>&1; }; then
+  cat "$work/configure.log"
+  grep -E 'error|FAILED' -A 5 "$work/build.log" | head -60
+  failed=1
+  finish
+fi
+echo "built in $SECONDS s"
+
+check "shell scripts" tests/lint_shell.sh
+check "ban list" tests/lint_bans.sh
+check "dependencies point one way" python3 tests/lint_dependencies.py
+ctests -LE integration
+
+[ "$fast" = 1 ] && finish
+
+free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
+
+if [ -x tests/support/postgres.sh ]; then
+  port=$(free_port)
+  check "PostgreSQL starts" tests/support/postgres.sh start "$work/postgres" "$port"
+  export MILLRACE_TEST_POSTGRES="host=127.0.0.1 port=$port user=postgres dbname=postgres"
+fi
+if [ -x tests/support/kafka.sh ]; then
+  port=$(free_port)
+  check "Kafka starts" tests/support/kafka.sh start "$work/kafka" "$port"
+  export MILLRACE_TEST_KAFKA="127.0.0.1:$port"
+fi
+ctests -L integration
+for scenario in tests/end_to_end/scenario_*.py; do
+  [ -e "$scenario" ] || continue
+  check "$(basename "$scenario" .py)" python3 "$scenario" --build "$build" --work "$work/$(basename "$scenario" .py)"
+done
+finish
