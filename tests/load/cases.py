@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""The benchmark cases. CPU time is that of Millrace's own processes; events are durable when acknowledged."""
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../end_to_end"))
+from oracle import Sink  # noqa: E402
+from stack import OneProcess, cpu_seconds, free_port, rss_mb  # noqa: E402
+
+WRITE_KEY = "loadkey"
+SOURCE = {"name": "load", "type": "HTTP", "writeKey": WRITE_KEY}
+
+
+class Bench:
+    def __init__(self, build):
+        self.build = build
+        self.load = os.path.join(build, "tests/load/millrace-load")
+        self.work = tempfile.mkdtemp(prefix="millrace-load.")
+        self.started = []
+
+    def up(self, workspace, *settings):
+        stack = OneProcess(self.build, os.path.join(self.work, f"up{len(self.started)}"),
+                           ["router.allowed_networks=127.0.0.0/8", *settings])
+        self.started.append(stack)
+        stack.start()
+        stack.apply(workspace)
+        return stack
+
+    def send(self, stack, events, batch):
+        out = subprocess.run([self.load, "send", str(stack.port), WRITE_KEY, f"events={events}", f"batch={batch}"],
+                             capture_output=True, text=True, check=True).stdout
+        return json.loads(out)
+
+    def close(self):
+        for stack in self.started:
+            stack.stop()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def result(events, cpu, seconds, p50, p99, rss):
+    return {"events_per_cpu_second": round(events / cpu) if cpu else 0,
+            "events_per_second": round(events / seconds) if seconds else 0,
+            "p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "rss_mb": round(rss, 1)}
+
+
+def gateway(bench, events, batch):
+    """The gateway's cost alone: the source has no connection, and the processor is off."""
+    stack = bench.up({"sources": [SOURCE]}, "services=gateway,control-plane")
+    bench.send(stack, events // 10, batch)  # warm
+    before = cpu_seconds(stack.pids())
+    sent = bench.send(stack, events, batch)
+    cpu = cpu_seconds(stack.pids()) - before
+    return result(sent["accepted"], cpu, sent["seconds"], sent["p50_ms"], sent["p99_ms"], rss_mb(stack.pids()))
+
+
+def end_to_end_webhook(bench):
+    port = free_port()
+    sink = subprocess.Popen([bench.load, "sink", str(port)], stdout=subprocess.PIPE)
+    sink.stdout.readline()
+
+    def count():
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("GET", "/count")
+        return json.loads(connection.getresponse().read())["count"]
+
+    def wait_for(wanted):
+        while count() < wanted:
+            time.sleep(0.02)
+
+    try:
+        stack = bench.up(webhook_workspace(port))
+        bench.send(stack, 5_000, 20)
+        wait_for(5_000)
+        before, started, events = cpu_seconds(stack.pids()), time.monotonic(), 100_000
+        sent = bench.send(stack, events, 20)
+        wait_for(5_000 + events)
+        cpu = cpu_seconds(stack.pids()) - before
+        return result(events, cpu, time.monotonic() - started, sent["p50_ms"], sent["p99_ms"], rss_mb(stack.pids()))
+    finally:
+        sink.kill()
+        sink.wait()
+
+
+def webhook_workspace(port):
+    return {"sources": [SOURCE],
+            "destinations": [{"name": "hook", "type": "WEBHOOK",
+                              "config": {"webhookUrl": f"http://127.0.0.1:{port}/hook", "webhookMethod": "POST"}}],
+            "connections": [{"source": "load", "destination": "hook"}]}
+
+
+def first_delivery(bench):
+    sink = Sink(os.path.join(bench.work, "sink.ndjson"))
+    stack = bench.up(webhook_workspace(sink.port))
+    latencies = []
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port)
+    for number in range(220):
+        body = json.dumps({"userId": f"u{number}", "messageId": f"first-{number}-{time.time()}", "event": "First"})
+        started = time.time()
+        connection.request("POST", "/v1/track?writeKey=" + WRITE_KEY, body)
+        connection.getresponse().read()
+        if not sink.wait_for(lambda s, n=number: len(s.arrived) > n, 10):
+            raise RuntimeError(f"event {number} never arrived")
+        latencies.append((sink.arrived[-1][4] - started) * 1000)
+        time.sleep(0.02)  # the system is to be idle when the next one comes
+    latencies = sorted(latencies[20:])
+    return {"events_per_cpu_second": 0, "events_per_second": 0, "p50_ms": round(latencies[len(latencies) // 2], 3),
+            "p99_ms": round(latencies[int(len(latencies) * 0.99)], 3), "rss_mb": round(rss_mb(stack.pids()), 1)}
+
+
+def idle(bench):
+    stack = OneProcess(bench.build, os.path.join(bench.work, "idle"))
+    bench.started.append(stack)
+    started = time.monotonic()
+    stack.start()
+    ready = time.monotonic() - started
+    time.sleep(3)  # let it settle: what is measured is rest
+    before = cpu_seconds(stack.pids())
+    time.sleep(5)
+    return {"events_per_cpu_second": 0, "events_per_second": 0, "p50_ms": round(ready * 1000, 1),
+            "p99_ms": round(ready * 1000, 1), "rss_mb": round(rss_mb(stack.pids()), 1),
+            "idle_cpu_percent": round((cpu_seconds(stack.pids()) - before) / 5 * 100, 2)}
+
+
+CASES = {
+    "gateway-single": lambda bench: gateway(bench, 200_000, 1),
+    "gateway-batch-20": lambda bench: gateway(bench, 2_000_000, 20),
+    "gateway-batch-100": lambda bench: gateway(bench, 3_000_000, 100),
+    "end-to-end-webhook": end_to_end_webhook,
+    "first-delivery": first_delivery,
+    "idle": idle,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    arguments = parser.parse_args()
+    for name in arguments.cases or CASES:
+        if name not in CASES:
+            parser.error(f"there is no case '{name}'; the cases are {', '.join(CASES)}")
+        bench = Bench(arguments.build)
+        try:
+            figures = {"case": name, **CASES[name](bench)}
+        finally:
+            bench.close()
+        if arguments.json:
+            print(json.dumps(figures), flush=True)
+        else:
+            print(f"{name:24}" + "  ".join(f"{key}={value}" for key, value in figures.items() if key != "case"),
+                  flush=True)
+
+
+main()
