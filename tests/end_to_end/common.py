@@ -1,0 +1,64 @@
+"""What the scenarios share: arguments, the workspace under test, PostgreSQL, and the verdict."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+WRITE_KEY = "scenario-key"
+
+
+def arguments(description):
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--build", required=True, help="build folder, e.g. build/release")
+    parser.add_argument("--work", required=True, help="folder for data and ledgers")
+    parsed = parser.parse_args()
+    os.makedirs(parsed.work, exist_ok=True)
+    return parsed
+
+
+def conninfo():
+    """MILLRACE_TEST_POSTGRES as a dict, or None."""
+    text = os.environ.get("MILLRACE_TEST_POSTGRES")
+    return dict(part.split("=", 1) for part in text.split()) if text else None
+
+
+def workspace(hook_port=None, namespace=None):
+    document = {"sources": [{"name": "app", "type": "HTTP", "writeKey": WRITE_KEY}], "destinations": [],
+                "connections": []}
+    if hook_port:
+        document["destinations"].append(
+            {"name": "hook", "type": "WEBHOOK",
+             "config": {"webhookUrl": f"http://127.0.0.1:{hook_port}/hook", "webhookMethod": "POST"}})
+        document["connections"].append({"source": "app", "destination": "hook"})
+    if namespace:
+        postgres = conninfo()
+        document["destinations"].append(
+            {"name": "warehouse", "type": "POSTGRES",
+             "config": {"host": postgres["host"], "port": postgres["port"], "database": postgres["dbname"],
+                        "user": postgres["user"], "password": postgres.get("password", "none"), "sslMode": "disable",
+                        "namespace": namespace, "syncIntervalSeconds": 1}})
+        document["connections"].append({"source": "app", "destination": "warehouse"})
+    return document
+
+
+def query(sql):
+    """Rows of a query in the test PostgreSQL, as lists of strings."""
+    out = subprocess.run(["psql", os.environ["MILLRACE_TEST_POSTGRES"], "-XAtq", "-F", "\t", "-c", sql],
+                         capture_output=True, text=True, check=True).stdout
+    return [line.split("\t") for line in out.splitlines()]
+
+
+class Verdict:
+    """Collects what was expected and seen; report() prints it and gives the exit code."""
+
+    def __init__(self):
+        self.wrong = 0
+
+    def expect(self, what, seen, wanted):
+        good = wanted(seen) if callable(wanted) else seen == wanted
+        print(f"{'ok  ' if good else 'FAIL'} {what}: {seen}", flush=True)
+        self.wrong += not good
+
+    def exit(self):
+        sys.exit(1 if self.wrong else 0)
