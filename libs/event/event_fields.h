@@ -31,7 +31,7 @@ std::string DecodeText(std::string_view raw);
 /// `text` as a JSON string with its quotes.
 std::string QuoteJson(std::string_view text);
 
-/// The event with top-level fields set (in place when the key exists, else put first) in one copy, the
+/// The event with top-level fields set (put first, in their order; the key's old members go) in one copy, the
 /// rest of the bytes untouched. Values are raw JSON; an empty value removes the key.
 std::string SetFields(std::string_view json,
                       const std::vector<std::pair<std::string_view, std::string>>& values);
