@@ -2,20 +2,31 @@
 
 #include <catch2/catch.hpp>
 
-namespace millrace::telemetry {
+using millrace::telemetry::LatencyBounds;
+using millrace::telemetry::Metrics;
 
-TEST_CASE("the same name and labels give the same series", "[metrics]") {
+TEST_CASE("The same name and labels give the same series", "[telemetry]") {
   Metrics metrics;
-  metrics.GetCounter("millrace_things_total", "Things.", {{"kind", "a"}}).Add(2);
-  metrics.GetCounter("millrace_things_total", "Things.", {{"kind", "a"}}).Increment();
-  metrics.GetCounter("millrace_things_total", "Things.", {{"kind", "b"}}).Increment();
-  metrics.GetGauge("millrace_level_bytes", "Level.").Set(7);
-  metrics.GetHistogram("millrace_wait_seconds", "Wait.", LatencyBounds()).Observe(0.003);
+  auto& first = metrics.GetCounter("millrace_test_total", "Tests.", {{"source", "a"}});
+  CHECK(&metrics.GetCounter("millrace_test_total", "Tests.", {{"source", "a"}}) == &first);
+  auto& second = metrics.GetCounter("millrace_test_total", "Tests.", {{"source", "b"}});
+  CHECK(&second != &first);
+  first.Increment();
+  first.Add(2);
+  second.Increment();
   const std::string text = metrics.Render();
-  CHECK(text.find("millrace_things_total{kind=\"a\"} 3") != std::string::npos);
-  CHECK(text.find("millrace_things_total{kind=\"b\"} 1") != std::string::npos);
-  CHECK(text.find("millrace_level_bytes 7") != std::string::npos);
-  CHECK(text.find("millrace_wait_seconds_bucket{le=\"0.005\"} 1") != std::string::npos);
+  CHECK_THAT(text, Catch::Contains("# TYPE millrace_test_total counter"));
+  CHECK_THAT(text, Catch::Contains("millrace_test_total{source=\"a\"} 3"));
+  CHECK_THAT(text, Catch::Contains("millrace_test_total{source=\"b\"} 1"));
 }
 
-}  // namespace millrace::telemetry
+TEST_CASE("Gauges and histograms are rendered", "[telemetry]") {
+  Metrics metrics;
+  metrics.GetGauge("millrace_test_age_seconds", "Age.").Set(1.5);
+  metrics.GetHistogram("millrace_test_seconds", "Time.", LatencyBounds()).Observe(0.003);
+  const std::string text = metrics.Render();
+  CHECK_THAT(text, Catch::Contains("millrace_test_age_seconds 1.5"));
+  CHECK_THAT(text, Catch::Contains("millrace_test_seconds_bucket{le=\"0.0025\"} 0"));
+  CHECK_THAT(text, Catch::Contains("millrace_test_seconds_bucket{le=\"0.005\"} 1"));
+  CHECK_THAT(text, Catch::Contains("millrace_test_seconds_count 1"));
+}
