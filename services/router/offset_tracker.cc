@@ -1,0 +1,136 @@
+#include "services/router/offset_tracker.h"
+
+#include <algorithm>
+
+#include "libs/base/hash.h"
+#include "libs/base/status.h"
+
+namespace millrace::router {
+namespace {
+
+// Metadata: a letter for the form, then base64. "r": run lengths as varints, in turn unfinished and
+// finished, from the committed offset on. "b": one bit an offset, set when finished.
+constexpr size_t kMaxRawBytes = (OffsetTracker::kMaxMetadataBytes - 1) / 4 * 3;
+// So many offsets always fit as a bitmap, however they are mixed.
+constexpr int64_t kSafeSpan = static_cast<int64_t>(kMaxRawBytes - 200) * 8;
+
+void PutVarint(uint64_t value, std::string* out) {
+  while (value >= 0x80) {
+    out->push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  out->push_back(static_cast<char>(value));
+}
+
+bool TakeVarint(std::string_view* text, uint64_t* value) {
+  *value = 0;
+  for (int shift = 0; shift < 63; shift += 7) {
+    if (text->empty()) return false;
+    const auto byte = static_cast<uint8_t>(text->front());
+    text->remove_prefix(1);
+    *value |= static_cast<uint64_t>(byte & 0x7f) << shift;
+    if ((byte & 0x80) == 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+OffsetTracker::OffsetTracker(int64_t committed, std::string_view metadata) : next_(committed) {
+  std::string raw;
+  if (committed < 0 || metadata.empty() || !DecodeBase64(metadata.substr(1), &raw)) return;
+  if (metadata.front() == 'r') {
+    std::string_view rest = raw;
+    int64_t at = committed;
+    uint64_t run = 0;
+    for (bool finished = false; TakeVarint(&rest, &run); finished = !finished) {
+      if (run > (uint64_t{1} << 48)) return;
+      const int64_t to = at + static_cast<int64_t>(run);
+      if (finished) restored_.emplace_back(at, to);
+      at = to;
+    }
+  } else if (metadata.front() == 'b') {
+    for (size_t i = 0; i < raw.size() * 8; ++i) {
+      if ((static_cast<uint8_t>(raw[i / 8]) >> (i % 8) & 1) == 0) continue;
+      const int64_t offset = committed + static_cast<int64_t>(i);
+      if (!restored_.empty() && restored_.back().second == offset) {
+        ++restored_.back().second;
+      } else {
+        restored_.emplace_back(offset, offset + 1);
+      }
+    }
+  }
+}
+
+uint64_t OffsetTracker::Add(int64_t offset, bool* done) {
+  const auto after = std::ranges::upper_bound(restored_, offset, {}, [](const auto& range) {
+    return range.first;
+  });
+  *done = after != restored_.begin() && offset < std::prev(after)->second;
+  entries_.push_back({offset, false});
+  ++unfinished_;
+  next_ = offset + 1;
+  const uint64_t ticket = first_ticket_ + entries_.size() - 1;
+  if (*done) Finish(ticket);
+  return ticket;
+}
+
+void OffsetTracker::Finish(uint64_t ticket) {
+  MR_CHECK(ticket >= first_ticket_ && ticket - first_ticket_ < entries_.size());
+  Entry& entry = entries_[ticket - first_ticket_];
+  MR_CHECK(!entry.finished);
+  entry.finished = true;
+  --unfinished_;
+  changed_ = true;
+  while (!entries_.empty() && entries_.front().finished) {
+    entries_.pop_front();
+    ++first_ticket_;
+  }
+}
+
+int64_t OffsetTracker::committed() const {
+  return entries_.empty() ? next_ : entries_.front().offset;
+}
+
+std::string OffsetTracker::Encode() const {
+  const int64_t base = committed();
+  std::string runs;
+  int64_t at = base;  // end of the runs written
+  bool finished = false;
+  const auto flush = [&](int64_t to) {
+    PutVarint(static_cast<uint64_t>(to - at), &runs);
+    at = to;
+    finished = !finished;
+  };
+  for (const Entry& entry : entries_) {
+    // An offset without a record (the log's own marks) counts as the run before it.
+    if (entry.finished != finished) flush(entry.offset);
+    if (runs.size() > kMaxRawBytes) break;
+  }
+  if (finished) flush(next_);
+  const int64_t span = next_ - base;
+  if (runs.size() * 8 <= static_cast<size_t>(span) || span > kSafeSpan + 1600) {
+    while (runs.size() > kMaxRawBytes) {
+      // Cut at a whole pair: the last byte of a varint has its high bit clear.
+      runs.resize(kMaxRawBytes);
+      while (!runs.empty() && (static_cast<uint8_t>(runs.back()) & 0x80) != 0) runs.pop_back();
+    }
+    return runs.empty() ? "" : "r" + EncodeBase64(runs);
+  }
+  std::string bits(static_cast<size_t>((span + 7) / 8), '\0');
+  for (const Entry& entry : entries_) {
+    if (!entry.finished) continue;
+    const auto i = static_cast<size_t>(entry.offset - base);
+    bits[i / 8] = static_cast<char>(static_cast<uint8_t>(bits[i / 8]) | (1u << (i % 8)));
+  }
+  return "b" + EncodeBase64(bits);
+}
+
+std::string OffsetTracker::Metadata() const { return unfinished_ == entries_.size() ? "" : Encode(); }
+
+bool OffsetTracker::RoomForMore() const {
+  if (next_ - committed() < kSafeSpan) return true;
+  return Encode().size() < kMaxMetadataBytes / 2;
+}
+
+}  // namespace millrace::router

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace millrace::router {
+
+/// Says up to where a partition is done when its records finish out of order, and which records beyond
+/// that point are done too, so that a restart does not send them again.
+///
+/// A value of one partition; one thread.
+class OffsetTracker {
+ public:
+  /// Metadata never grows beyond this (the log takes 4,000 bytes).
+  static constexpr size_t kMaxMetadataBytes = 3'500;
+
+  /// `committed`: the group's offset, -1 for none; `metadata` as Metadata() gave it. Metadata that is
+  /// not understood is ignored: those records are then sent again.
+  OffsetTracker(int64_t committed, std::string_view metadata);
+
+  /// Takes the next record in; offsets grow. Returns its ticket. A record that was finished before the
+  /// restart is finished at once: *done says so.
+  uint64_t Add(int64_t offset, bool* done);
+  void Finish(uint64_t ticket);
+
+  /// Offset to commit: the lowest unfinished record, or the one after the last.
+  int64_t committed() const;
+  /// The finished records from committed() on, as text. What does not fit is left out at the end.
+  std::string Metadata() const;
+  /// False when the metadata might soon not hold all: no more records should be added.
+  bool RoomForMore() const;
+  size_t unfinished() const { return unfinished_; }
+  /// False when no commit is due: nothing changed since MarkCommitted.
+  bool changed() const { return changed_; }
+  void MarkCommitted() { changed_ = false; }
+
+ private:
+  struct Entry {
+    int64_t offset = 0;
+    bool finished = false;
+  };
+  std::string Encode() const;
+
+  std::deque<Entry> entries_;
+  uint64_t first_ticket_ = 0;
+  int64_t next_ = -1;  // the offset after the last record added
+  size_t unfinished_ = 0;
+  bool changed_ = false;
+  std::vector<std::pair<int64_t, int64_t>> restored_;  // finished before the restart, [from, to)
+};
+
+}  // namespace millrace::router
