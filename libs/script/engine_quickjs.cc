@@ -82,6 +82,7 @@ class QuickJsInstance final : public Instance {
   static JSValue Random(JSContext* context, JSValueConst, int, JSValueConst*);
   static JSValue Uuid(JSContext* context, JSValueConst, int, JSValueConst*);
   static JSValue Log(JSContext* context, JSValueConst, int count, JSValueConst* values);
+  static JSValue Mentions(JSContext* context, JSValueConst, int count, JSValueConst* values);
   static JSValue GetNow(JSContext* context, JSValueConst);
   static JSValue GetEvent(JSContext* context, JSValueConst) {
     QuickJsInstance* self = Self(context);
@@ -184,6 +185,22 @@ JSValue QuickJsInstance::Log(JSContext* context, JSValueConst, int count, JSValu
   }
   if (self->log_.size() < kMaxLogBytes) self->log_.push_back('\n');
   return JS_UNDEFINED;
+}
+
+JSValue QuickJsInstance::Mentions(JSContext* context, JSValueConst, int count,
+                                  JSValueConst* values) {
+  const std::string_view event = Self(context)->call_.event;
+  // A key may be spelt with escapes; then the answer is "perhaps".
+  bool found = event.find("\\u00") != std::string_view::npos;
+  for (int i = 0; i < count && !found; ++i) {
+    size_t size = 0;
+    const char* key = JS_ToCStringLen(context, &size, values[i]);
+    if (key == nullptr) return JS_EXCEPTION;
+    const std::string quoted = '"' + std::string(key, size) + '"';
+    JS_FreeCString(context, key);
+    found = memmem(event.data(), event.size(), quoted.data(), quoted.size()) != nullptr;
+  }
+  return JS_NewBool(context, found);
 }
 
 JSValue QuickJsInstance::GetNow(JSContext* context, JSValueConst) {
@@ -292,7 +309,8 @@ Status QuickJsInstance::MakeGlobals(const Module& module) {
   call_context_ = JS_NewObject(context_);
   const JSCFunctionListEntry members[] = {
       JS_CGETSET_DEF("now", GetNow, nullptr), JS_CGETSET_DEF("event", GetEvent, nullptr),
-      JS_CGETSET_DEF("raw", GetRaw, nullptr), JS_CFUNC_DEF("uuid", 0, Uuid)};
+      JS_CGETSET_DEF("raw", GetRaw, nullptr), JS_CFUNC_DEF("mentions", 1, Mentions),
+      JS_CFUNC_DEF("uuid", 0, Uuid)};
   for (const JSCFunctionListEntry& member : members) {
     JS_SetPropertyFunctionList(context_, call_context_, &member, 1);
   }

@@ -83,6 +83,12 @@ TEST_CASE("a module may leave the event unparsed") {
   CHECK(touched.value == "[1]");
 }
 
+TEST_CASE("keys are looked for in the bytes of the event") {
+  CHECK(Value("return [context.mentions('a'), context.mentions('c'), context.mentions('c', 'b')];",
+              R"({"a":{"b":1}})") == "[true,false,true]");
+  CHECK(Value("return context.mentions('a');", R"({"\u0061":1})") == "true");
+}
+
 TEST_CASE("nothing, promises and log lines") {
   CHECK(Run("export const map = () => null;").outcome == Outcome::kNothing);
   CHECK(Run("export async function map() { return 1; }").value == "1");

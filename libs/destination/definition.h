@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include "libs/base/status.h"
+#include "millrace/destination/v1/definition.pb.h"
+
+namespace millrace::destination {
+
+/// Reads <folder>/definition.yaml. kInvalidArgument names the file and the field: unknown ones are
+/// refused, id must be the folder's name, every configuration field needs a name and a doc.
+StatusOr<v1::Definition> ReadDefinition(const std::string& folder);
+
+}  // namespace millrace::destination

@@ -1,0 +1,68 @@
+#include "libs/destination/mapped_request.h"
+
+#include <catch2/catch.hpp>
+
+namespace millrace::destination {
+namespace {
+
+struct Decoded {
+  std::vector<http::ClientRequest> requests;
+  std::string error;
+};
+
+Decoded Decode(std::string output) {
+  Decoded decoded;
+  decoded.error = Message(RequestDecoder().Decode(&output, "EVENT", &decoded.requests));
+  return decoded;
+}
+
+TEST_CASE("bodies of each kind") {
+  const Decoded decoded = Decode(
+      R"([{"url":"https://a/","json":{"a":[1,"\ud800"]}},
+          {"method":"PUT","url":"http://a/?x=1#f","form":{"a b":"c&d","n":1.5,"t":true,"z":null},"query":{"q":"ä"}},
+          {"url":"https://a","headers":{"Content-Type":"text/x"},"body":{"$raw":true}},
+          {"url":"https://a","body":"te\"xt"},
+          {"url":"https://a","headers":{"Content-Type":"application/vnd"},"json":1}])");
+  INFO(decoded.error);
+  REQUIRE(decoded.requests.size() == 5);
+  const auto& [json, form, raw, text, typed] =
+      std::tie(decoded.requests[0], decoded.requests[1], decoded.requests[2], decoded.requests[3],
+               decoded.requests[4]);
+  CHECK(json.method == "POST");
+  CHECK(json.body == R"({"a":[1,"\ud800"]})");
+  CHECK(json.headers == http::Headers{{"content-type", "application/json"}});
+  CHECK(form.method == "PUT");
+  CHECK(form.url == "http://a/?x=1&q=%C3%A4#f");
+  CHECK(form.body == "a%20b=c%26d&n=1.5&t=true");
+  CHECK(form.headers == http::Headers{{"content-type", "application/x-www-form-urlencoded"}});
+  CHECK(raw.body == "EVENT");
+  CHECK(raw.headers == http::Headers{{"Content-Type", "text/x"}});
+  CHECK(text.body == "te\"xt");
+  CHECK(typed.headers == http::Headers{{"Content-Type", "application/vnd"}});
+  CHECK(typed.body == "1");
+}
+
+TEST_CASE("what is no request is refused with the reason") {
+  const std::pair<const char*, const char*> cases[] = {
+      {"5", "neither an object nor an array"},
+      {"[5]", "not an object"},
+      {"{}", "'url'"},
+      {R"({"url":"ftp://a"})", "'url'"},
+      {R"({"url":"https://a b"})", "'url'"},
+      {R"({"url":"https://a\r\nx"})", "'url'"},
+      {R"({"url":7})", "'url' is not a text"},
+      {R"({"url":"https://a","method":"GET /"})", "'method'"},
+      {R"({"url":"https://a","headers":{"a":"b\nc"}})", "control characters"},
+      {R"({"url":"https://a","headers":{"a b":"c"}})", "header name"},
+      {R"({"url":"https://a","headers":{"a":[]}})", "headers.a"},
+      {R"({"url":"https://a","form":"x"})", "'form' is not an object"},
+      {R"({"url":"https://a","josn":1})", "no field 'josn'"},
+  };
+  for (const auto& [output, message] : cases) {
+    INFO(output);
+    CHECK_THAT(Decode(output).error, Catch::Contains(message));
+  }
+}
+
+}  // namespace
+}  // namespace millrace::destination
