@@ -1,0 +1,175 @@
+#include "services/processor/dedup_store.h"
+
+#include <rocksdb/compaction_filter.h>
+#include <rocksdb/db.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/table.h>
+#include <rocksdb/utilities/stackable_db.h>
+#include <rocksdb/write_batch.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "libs/base/file.h"
+#include "libs/base/hash.h"
+
+namespace millrace::processor {
+namespace {
+
+constexpr std::string_view kChangelogKey = "changelog-offset";  // 16 bytes as keys, but not a hash
+constexpr size_t kEntryBytes = 32;
+
+rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
+std::string_view AsText(const DedupKey& key) {
+  return {reinterpret_cast<const char*>(key.data()), sizeof(DedupKey)};
+}
+
+Status FromRocks(const rocksdb::Status& status, std::string_view what) {
+  if (status.ok()) return OkStatus();
+  return Error(status.IsCorruption() ? StatusCode::kFailedPrecondition : StatusCode::kUnavailable,
+               "dedup store: {}: {}", what, status.ToString());
+}
+
+/// Drops entries older than the window, by the newest time the store has seen: no clock is asked.
+class WindowFilter final : public rocksdb::CompactionFilter {
+ public:
+  explicit WindowFilter(int64_t window_us) : window_us_(window_us) {}
+  const char* Name() const override { return "millrace.dedup.window"; }
+  bool Filter(int, const rocksdb::Slice&, const rocksdb::Slice& value, std::string*,
+              bool*) const override {
+    int64_t seen_at = 0;
+    if (value.size() != 16) return false;
+    std::memcpy(&seen_at, value.data() + 8, 8);
+    return seen_at + window_us_ < newest.load(std::memory_order_relaxed);
+  }
+  mutable std::atomic<int64_t> newest{0};
+
+ private:
+  const int64_t window_us_;
+};
+
+/// RocksDB with the filter it points to, which must outlive it.
+class FilteredDb final : public rocksdb::StackableDB {
+ public:
+  FilteredDb(rocksdb::DB* db, std::unique_ptr<WindowFilter> filter)
+      : rocksdb::StackableDB(db), filter_(std::move(filter)) {}
+  void Saw(int64_t time_us) const {
+    if (time_us > filter_->newest.load(std::memory_order_relaxed)) filter_->newest = time_us;
+  }
+
+ private:
+  std::unique_ptr<WindowFilter> filter_;
+};
+
+}  // namespace
+
+DedupKey MakeDedupKey(std::string_view workspace_id, std::string_view source_id,
+                      std::string_view message_id) {
+  std::string text;
+  text.reserve(workspace_id.size() + source_id.size() + message_id.size() + 2);
+  text.append(workspace_id).append(1, '\0').append(source_id).append(1, '\0').append(message_id);
+  return Sha256Prefix128(text);
+}
+
+std::string PackDedupEntries(const std::vector<DedupEntry>& entries) {
+  std::string packed;
+  packed.reserve(entries.size() * kEntryBytes);
+  for (const DedupEntry& entry : entries) {
+    packed.append(AsText(entry.key));
+    packed.append(reinterpret_cast<const char*>(&entry.offset), 8);
+    packed.append(reinterpret_cast<const char*>(&entry.seen_at_us), 8);
+  }
+  return packed;
+}
+
+Status UnpackDedupEntries(std::string_view packed, std::vector<DedupEntry>* entries) {
+  if (packed.size() % kEntryBytes != 0) {
+    return Error(StatusCode::kInternal, "a dedup changelog record has {} bytes", packed.size());
+  }
+  for (; !packed.empty(); packed.remove_prefix(kEntryBytes)) {
+    DedupEntry& entry = entries->emplace_back();
+    std::memcpy(entry.key.data(), packed.data(), 16);
+    std::memcpy(&entry.offset, packed.data() + 16, 8);
+    std::memcpy(&entry.seen_at_us, packed.data() + 24, 8);
+  }
+  return OkStatus();
+}
+
+StatusOr<std::unique_ptr<DedupStore>> DedupStore::Open(const Options& options) {
+  MR_RETURN_IF_ERROR(MakeFolders(options.folder));
+  auto filter = std::make_unique<WindowFilter>(options.window_us);
+  rocksdb::Options rocks;
+  rocks.create_if_missing = true;
+  rocks.compaction_filter = filter.get();
+  rocks.write_buffer_size = 8 << 20;
+  rocks.max_write_buffer_number = 2;
+  rocks.max_open_files = 64;
+  rocks.keep_log_file_num = 2;
+  rocks.max_background_jobs = 2;
+  rocks.info_log_level = rocksdb::WARN_LEVEL;
+  rocks.periodic_compaction_seconds = static_cast<uint64_t>(options.window_us / 1'000'000);
+  rocksdb::BlockBasedTableOptions table;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  table.block_cache = rocksdb::NewLRUCache(4 << 20);
+  rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  rocksdb::DB* db = nullptr;
+  MR_RETURN_IF_ERROR(FromRocks(rocksdb::DB::Open(rocks, options.folder, &db), options.folder));
+  std::unique_ptr<DedupStore> store(new DedupStore);
+  store->db_ = std::make_unique<FilteredDb>(db, std::move(filter));
+  std::string value;
+  const auto found = store->db_->Get(rocksdb::ReadOptions(), ToSlice(kChangelogKey), &value);
+  if (found.ok() && value.size() == 8) std::memcpy(&store->changelog_offset_, value.data(), 8);
+  else if (!found.ok() && !found.IsNotFound()) return FromRocks(found, options.folder);
+  return store;
+}
+
+DedupStore::~DedupStore() {
+  if (db_ != nullptr) (void)db_->Close();
+}
+
+StatusOr<std::vector<DedupEntry>> DedupStore::Find(const std::vector<DedupKey>& keys) const {
+  std::vector<rocksdb::Slice> slices;
+  slices.reserve(keys.size());
+  for (const DedupKey& key : keys) slices.push_back(ToSlice(AsText(key)));
+  std::vector<rocksdb::PinnableSlice> values(keys.size());
+  std::vector<rocksdb::Status> statuses(keys.size());
+  db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), slices.size(), slices.data(),
+                values.data(), statuses.data());
+  std::vector<DedupEntry> entries(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    entries[i] = {.key = keys[i], .offset = -1};
+    if (statuses[i].IsNotFound()) continue;
+    MR_RETURN_IF_ERROR(FromRocks(statuses[i], "reading"));
+    if (values[i].size() != 16) continue;
+    std::memcpy(&entries[i].offset, values[i].data(), 8);
+    std::memcpy(&entries[i].seen_at_us, values[i].data() + 8, 8);
+  }
+  return entries;
+}
+
+Status DedupStore::Apply(const std::vector<DedupEntry>& entries, int64_t changelog_offset) {
+  rocksdb::WriteBatch batch;
+  int64_t newest = 0;
+  for (const DedupEntry& entry : entries) {
+    char value[16];
+    std::memcpy(value, &entry.offset, 8);
+    std::memcpy(value + 8, &entry.seen_at_us, 8);
+    batch.Put(ToSlice(AsText(entry.key)), rocksdb::Slice(value, sizeof value));
+    newest = std::max(newest, entry.seen_at_us);
+  }
+  if (changelog_offset >= 0) {
+    batch.Put(ToSlice(kChangelogKey),
+              rocksdb::Slice(reinterpret_cast<const char*>(&changelog_offset), 8));
+  }
+  rocksdb::WriteOptions write;
+  write.disableWAL = true;
+  MR_RETURN_IF_ERROR(FromRocks(db_->Write(write, &batch), "writing"));
+  static_cast<const FilteredDb&>(*db_).Saw(newest);
+  if (changelog_offset >= 0) changelog_offset_ = changelog_offset;
+  return OkStatus();
+}
+
+Status DedupStore::Flush() { return FromRocks(db_->Flush(rocksdb::FlushOptions()), "flushing"); }
+
+}  // namespace millrace::processor

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/base/status.h"
+#include "libs/event/event_fields.h"
+#include "libs/event_log/event_log.h"
+#include "millrace/event/v1/event.pb.h"
+
+namespace millrace::processor {
+
+/// How far an event has come. Whatever leaves kLive stays in the batch, so that it can be counted.
+enum class EventState { kLive, kDuplicate, kFiltered, kDeadLettered };
+
+/// One event of topic `ingest` on its way through the stages.
+struct Event {
+  event::v1::EventMeta meta;
+  std::string_view user_key;  // of the record; lives as long as the batch
+  std::string_view bytes;     // JSON; of the record, or of `owned` once a stage has changed it
+  std::string owned;
+  event::EventFields fields;  // of `bytes`
+  int32_t partition = 0;
+  int64_t offset = 0;
+
+  EventState state = EventState::kLive;
+  std::string reason;        // why it left kLive
+  std::string_view stage = "processor";  // dead letters: who refused it
+
+  bool live() const { return state == EventState::kLive; }
+  void DeadLetter(std::string why) {
+    state = EventState::kDeadLettered;
+    reason = std::move(why);
+  }
+};
+
+/// The events of one poll, owned by the worker that polled.
+struct EventBatch {
+  std::vector<Event> events;
+};
+
+/// A step of the processor. The fault of an event is data: the stage marks that event and goes on. A
+/// non-OK return says that the stage itself could not work; the worker then commits nothing and the log
+/// delivers the batch again, so Run() must be safe to repeat.
+class Stage {
+ public:
+  virtual ~Stage() = default;
+  virtual std::string_view name() const = 0;  // metric label, lower_snake_case
+  virtual Status Run(EventBatch& batch) = 0;
+};
+
+}  // namespace millrace::processor

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <thread>
+
+#include "libs/base/snapshot.h"
+#include "services/processor/dedup_stage.h"
+#include "services/processor/normalise_stage.h"
+#include "services/processor/outputs.h"
+#include "services/processor/processor.h"
+
+namespace millrace::processor {
+
+/// One thread with its consumer, its transaction and its partitions' dedup stores.
+class Worker final : public event_log::RebalanceListener {
+ public:
+  struct Options {
+    std::string name;  // unique in the log; the transaction's id
+    DedupStage::Options dedup;
+    event_log::PollLimits limits;
+  };
+  Worker(Options options, const Deps& deps);
+  ~Worker() override;
+
+  void Start();
+  void Stop();
+
+  void OnAssigned(std::span<const event_log::CommittedOffset> partitions) override;
+  void OnRevoked(std::span<const event_log::TopicPartition> partitions) override;
+
+ private:
+  void Run(std::stop_token stop);
+  Status Connect();
+  Status Step();
+  Status Process(const event_log::RecordBatch& records);
+  Status Commit(const event_log::RecordBatch& records, Outputs& outputs);
+  void Rewind();
+  void OnWorkspace(const config::WorkspacePtr& workspace);
+  StatusOr<std::shared_ptr<const FanOut>> CurrentFanOut();
+
+  const Options options_;
+  const Deps& deps_;
+  NormaliseStage normalise_;
+  DedupStage dedup_;
+  Snapshot<FanOut> fan_out_{nullptr};
+  std::shared_ptr<const FanOut> prepared_;  // whose destinations' topics exist
+  std::shared_ptr<void> subscription_;
+  std::unique_ptr<event_log::Consumer> consumer_;
+  std::unique_ptr<event_log::Transaction> transaction_;
+  std::map<event_log::TopicPartition, int64_t> committed_;  // where to go back to
+  Status assignment_error_;
+  std::jthread thread_;
+};
+
+}  // namespace millrace::processor
