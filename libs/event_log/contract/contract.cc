@@ -47,9 +47,9 @@ std::string NewTopic(EventLog& log, int32_t partitions) {
 Status AppendAll(EventLog& log, const std::vector<TopicRecord>& records) {
   StatusOr<std::unique_ptr<Appender>> appender = log.NewAppender();
   MR_RETURN_IF_ERROR(appender.status());
-  std::promise<Status> answer;
-  (*appender)->Append(records, [&answer](Status status) { answer.set_value(std::move(status)); });
-  return answer.get_future().get();
+  const auto answer = std::make_shared<std::promise<Status>>();
+  (*appender)->Append(records, [answer](Status status) { answer->set_value(std::move(status)); });
+  return answer->get_future().get();
 }
 
 void Fill(EventLog& log, const std::string& topic, int32_t partition,

@@ -1,0 +1,346 @@
+#include "libs/event_log/local/log.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "libs/base/hash.h"
+#include "libs/event_log/local/consumer.h"
+#include "libs/event_log/local/transaction.h"
+
+namespace millrace::event_log::local {
+namespace {
+
+constexpr size_t kFrameBytes = 4 << 20;    // a batch beyond this is closed
+constexpr size_t kBlockBytes = 256 << 10;  // what one read of a consumer takes
+constexpr size_t kLargestRecord = 32 << 20;
+
+class LocalAppender final : public Appender {
+ public:
+  explicit LocalAppender(LocalLog& log) : log_(log) {}
+  ~LocalAppender() override { log_.AwaitOutstanding(state_); }
+  void Append(std::span<const TopicRecord> records, Done done) override {
+    log_.Append(records, std::move(done), state_);
+  }
+
+ private:
+  LocalLog& log_;
+  AppenderState state_;
+};
+
+size_t BytesOf(const Record& record) {
+  return format::kRecordHeaderBytes + record.key.size() + record.meta.size() + record.value.size();
+}
+
+int32_t PartitionOf(const Topic& topic, const Record& record, uint32_t keyless) {
+  const auto partitions = static_cast<uint32_t>(topic.partitions.size());
+  if (record.partition >= 0) return record.partition;
+  const uint32_t hash = record.key.empty() ? keyless : Murmur2(record.key);
+  return static_cast<int32_t>(hash % partitions);
+}
+
+Status NoSuchTopic(std::string_view name) {
+  return Error(StatusCode::kNotFound, "no topic '{}'", name);
+}
+
+}  // namespace
+
+LocalLog::LocalLog(const LocalLogOptions& options) : options_(options) {}
+
+LocalLog::~LocalLog() {
+  if (writer_.joinable()) {
+    {
+      MutexLock lock(mu_);
+      stop_ = true;
+      work_.notify_all();
+    }
+    writer_.join();
+  }
+  for (const auto& [id, segment] : segments_) ::close(segment->fd);
+  for (const auto& segment : free_) ::close(segment->fd);
+  if (lock_fd_ >= 0) ::close(lock_fd_);
+}
+
+Status LocalLog::Start() {
+  MR_RETURN_IF_ERROR(TakeFolder());
+  MR_RETURN_IF_ERROR(Recover());
+  writer_ = std::thread([this] { Run(); });
+  return OkStatus();
+}
+
+std::shared_ptr<Topic> LocalLog::FindTopic(std::string_view name) const {
+  const auto found = topics_.find(name);
+  return found == topics_.end() ? nullptr : found->second;
+}
+
+Segment* LocalLog::FindSegment(uint32_t id) {
+  const auto found = segments_.find(id);
+  return found == segments_.end() ? nullptr : found->second.get();
+}
+
+std::deque<IndexEntry>::const_iterator LocalLog::FindEntry(const Partition& partition,
+                                                           int64_t offset) {
+  return std::ranges::upper_bound(partition.index, offset, {},
+                                  [](const IndexEntry& entry) { return entry.end(); });
+}
+
+Status LocalLog::Refusal(std::span<const TopicRecord> records, size_t* bytes) const {
+  const Topic* topic = nullptr;
+  for (const TopicRecord& r : records) {
+    if (topic == nullptr || topic->name != r.topic) topic = FindTopic(r.topic).get();
+    if (topic == nullptr) return NoSuchTopic(r.topic);
+    if (r.record.partition >= static_cast<int32_t>(topic->partitions.size())) {
+      return Error(StatusCode::kInvalidArgument, "topic '{}' has no partition {}", r.topic,
+                   r.record.partition);
+    }
+    const size_t size = BytesOf(r.record);
+    if (size > std::min<size_t>(kLargestRecord, options_.max_in_flight_bytes)) {
+      return Error(StatusCode::kInvalidArgument, "a record of {} bytes is larger than the log takes",
+                   size);
+    }
+    *bytes += size;
+  }
+  return OkStatus();
+}
+
+Batch& LocalLog::OpenBatch(size_t bytes) {
+  if (queue_.empty() || queue_.back().bytes > kFrameBytes) {
+    queue_.emplace_back().id = next_batch_++;
+  }
+  queue_.back().bytes += bytes;
+  in_flight_ += bytes;
+  return queue_.back();
+}
+
+void LocalLog::Enqueue() {
+  if (writer_waits_) {
+    writer_waits_ = false;  // one wake-up, however many come before the writer runs
+    work_.notify_one();
+  }
+}
+
+void LocalLog::Stage(std::span<const TopicRecord> records) {
+  Batch& batch = queue_.back();
+  std::shared_ptr<Topic> topic;
+  uint32_t keyless = 0;
+  for (const TopicRecord& r : records) {
+    if (topic == nullptr || topic->name != r.topic) {
+      topic = FindTopic(r.topic);
+      keyless = topic->next_keyless++;
+    }
+    const int32_t number = PartitionOf(*topic, r.record, keyless);
+    Partition& partition = topic->partitions[static_cast<size_t>(number)];
+    if (partition.staged_batch != batch.id ||
+        batch.blocks[partition.staged_block].records.size() >= kBlockBytes) {
+      partition.staged_batch = batch.id;
+      partition.staged_block = batch.blocks.size();
+      std::string buffer;
+      if (!spare_buffers_.empty()) {
+        buffer = std::move(spare_buffers_.back());
+        spare_buffers_.pop_back();
+      }
+      batch.blocks.push_back({topic, number, 0, std::move(buffer)});
+    }
+    StagedBlock& block = batch.blocks[partition.staged_block];
+    ++block.count;
+    format::PutRecord(block.records, r.record.key, r.record.meta, r.record.value);
+  }
+}
+
+void LocalLog::Append(std::span<const TopicRecord> records, Done done, AppenderState& appender) {
+  MutexLock lock(mu_);
+  ++appender.outstanding;
+  Waiter waiter{std::move(done), &appender, true};
+  size_t bytes = 0;
+  Status status = Refusal(records, &bytes);
+  if (status.ok() && full_) {
+    status = Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes",
+                   options_.quota_bytes);
+  }
+  if (status.ok() && in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {
+    status = Error(StatusCode::kResourceExhausted, "{} bytes wait to be written", in_flight_);
+  }
+  if (status.ok()) {
+    Batch& batch = OpenBatch(bytes);
+    Stage(records);
+    batch.waiters.push_back(std::move(waiter));
+  } else {
+    refused_.emplace_back(std::move(waiter), std::move(status));
+  }
+  Enqueue();
+}
+
+void LocalLog::AwaitOutstanding(AppenderState& appender) {
+  MutexLock lock(mu_);
+  drained_.wait(lock.native(), [&] { return appender.outstanding == 0; });
+}
+
+Status LocalLog::Encode(std::span<const TopicRecord> records, std::vector<StagedBlock>& blocks) {
+  MutexLock lock(mu_);
+  size_t bytes = 0;
+  MR_RETURN_IF_ERROR(Refusal(records, &bytes));
+  std::shared_ptr<Topic> topic;
+  uint32_t keyless = 0;
+  for (const TopicRecord& r : records) {
+    if (topic == nullptr || topic->name != r.topic) {
+      topic = FindTopic(r.topic);
+      keyless = topic->next_keyless++;
+    }
+    const int32_t number = PartitionOf(*topic, r.record, keyless);
+    auto block = std::find_if(blocks.rbegin(), blocks.rend(), [&](const StagedBlock& b) {
+      return b.topic == topic && b.partition == number;
+    });
+    if (block == blocks.rend() || block->records.size() >= kBlockBytes) {
+      blocks.push_back({topic, number, 0, {}});
+      block = blocks.rbegin();
+    }
+    ++block->count;
+    format::PutRecord(block->records, r.record.key, r.record.meta, r.record.value);
+  }
+  return OkStatus();
+}
+
+Status LocalLog::Await(MutexLock& lock, bool with_records) {
+  Status result;
+  bool answered = false;
+  queue_.back().waiters.push_back({[&](Status status) {
+                                     MutexLock answer(mu_);
+                                     result = std::move(status);
+                                     answered = true;
+                                     drained_.notify_all();
+                                   },
+                                   nullptr, with_records});
+  Enqueue();
+  drained_.wait(lock.native(), [&answered] { return answered; });
+  return result;
+}
+
+bool LocalLog::Fenced(const std::string& id, uint64_t generation) {
+  MutexLock lock(mu_);
+  return producers_[id] != generation;
+}
+
+Status LocalLog::CommitTransaction(const std::string& id, uint64_t generation,
+                                   std::vector<StagedBlock> blocks,
+                                   std::vector<OffsetChange> offsets, LocalConsumer* consumer) {
+  MutexLock lock(mu_);
+  if (producers_[id] != generation) {
+    return Error(StatusCode::kFailedPrecondition, "a newer owner of '{}' fenced this one", id);
+  }
+  if (consumer != nullptr) MR_RETURN_IF_ERROR(consumer->CheckOwned(offsets));
+  size_t bytes = 0;
+  for (const StagedBlock& block : blocks) bytes += block.records.size();
+  if (bytes > 0 && full_) {
+    return Error(StatusCode::kUnavailable, "the log holds its quota of {} bytes",
+                 options_.quota_bytes);
+  }
+  if (in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {
+    return Error(StatusCode::kUnavailable, "{} bytes wait to be written", in_flight_);
+  }
+  Batch& batch = OpenBatch(bytes);
+  const bool with_records = bytes > 0;
+  for (StagedBlock& block : blocks) batch.blocks.push_back(std::move(block));
+  for (OffsetChange& offset : offsets) {
+    offset.with_records = with_records;
+    batch.offsets.push_back(std::move(offset));
+  }
+  const Status status = Await(lock, with_records);
+  // A transaction that did not happen is read again, whatever the reason.
+  if (IsRetryable(status)) return MakeStatus(StatusCode::kUnavailable, Message(status));
+  return status;
+}
+
+Status LocalLog::CommitOffsets(LocalConsumer& consumer, std::vector<OffsetChange> offsets) {
+  MutexLock lock(mu_);
+  MR_RETURN_IF_ERROR(consumer.CheckOwned(offsets));
+  Batch& batch = OpenBatch(0);
+  for (OffsetChange& offset : offsets) batch.offsets.push_back(std::move(offset));
+  return Await(lock, false);
+}
+
+Status LocalLog::ChangeTopic(TopicChange change) {
+  MutexLock lock(mu_);
+  OpenBatch(0).topics.push_back(std::move(change));
+  return Await(lock, false);
+}
+
+Status LocalLog::EnsureTopic(const std::string& topic, const TopicOptions& options) {
+  if (topic.empty() || options.partitions < 1 || options.partitions > 10'000) {
+    return Error(StatusCode::kInvalidArgument, "topic '{}' cannot have {} partitions", topic,
+                 options.partitions);
+  }
+  MutexLock one_change(topics_mu_);
+  auto made = std::make_shared<Topic>();
+  {
+    MutexLock lock(mu_);
+    if (FindTopic(topic) != nullptr) return OkStatus();
+    made->id = next_topic_id_++;
+  }
+  made->name = topic;
+  made->retention_ms = options.retention.count();
+  made->partitions.resize(static_cast<size_t>(options.partitions));
+  return ChangeTopic({std::move(made), false});
+}
+
+Status LocalLog::DeleteTopic(const std::string& topic) {
+  MutexLock one_change(topics_mu_);
+  std::shared_ptr<Topic> found;
+  {
+    MutexLock lock(mu_);
+    found = FindTopic(topic);
+  }
+  if (found == nullptr) return OkStatus();
+  return ChangeTopic({std::move(found), true});
+}
+
+StatusOr<std::vector<PartitionInfo>> LocalLog::Describe(const std::string& topic) {
+  MutexLock lock(mu_);
+  const std::shared_ptr<Topic> found = FindTopic(topic);
+  if (found == nullptr) return NoSuchTopic(topic);
+  std::vector<PartitionInfo> info;
+  for (const Partition& partition : found->partitions) {
+    info.push_back({static_cast<int32_t>(info.size()), partition.begin, partition.end});
+  }
+  return info;
+}
+
+StatusOr<std::vector<CommittedOffset>> LocalLog::Committed(const std::string& group,
+                                                           const std::string& topic) {
+  MutexLock lock(mu_);
+  const std::shared_ptr<Topic> found = FindTopic(topic);
+  if (found == nullptr) return NoSuchTopic(topic);
+  const auto of_group = groups_.find(group);
+  std::vector<CommittedOffset> offsets;
+  for (int32_t p = 0; p < static_cast<int32_t>(found->partitions.size()); ++p) {
+    CommittedOffset& offset = offsets.emplace_back(CommittedOffset{{topic, p}, -1, ""});
+    if (of_group == groups_.end()) continue;
+    const auto commit = of_group->second->committed.find({found->id, p});
+    if (commit == of_group->second->committed.end()) continue;
+    offset.offset = commit->second.offset;
+    offset.metadata = commit->second.metadata;
+  }
+  return offsets;
+}
+
+StatusOr<std::vector<std::string>> LocalLog::ListTopics() {
+  MutexLock lock(mu_);
+  std::vector<std::string> names;
+  for (const auto& [name, topic] : topics_) names.push_back(name);
+  std::ranges::sort(names);
+  return names;
+}
+
+StatusOr<std::unique_ptr<Appender>> LocalLog::NewAppender() {
+  return std::make_unique<LocalAppender>(*this);
+}
+
+StatusOr<std::unique_ptr<Consumer>> LocalLog::NewConsumer(const ConsumerOptions& options) {
+  return std::make_unique<LocalConsumer>(*this, options);
+}
+
+StatusOr<std::unique_ptr<Transaction>> LocalLog::NewTransaction(const std::string& id) {
+  MutexLock lock(mu_);
+  return std::make_unique<LocalTransaction>(*this, id, ++producers_[id]);
+}
+
+}  // namespace millrace::event_log::local

@@ -1,0 +1,142 @@
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "libs/base/mutex.h"
+#include "libs/base/string_map.h"
+#include "libs/event_log/local/format.h"
+#include "libs/event_log/local/local_log.h"
+#include "libs/event_log/local/state.h"
+
+namespace millrace::event_log::local {
+
+/// The embedded log. Appends are staged in a batch under `mu_`; the writer thread takes a batch, writes
+/// it as one frame, syncs, shows it to the readers and answers. Indices, topics, offsets and segments
+/// are changed by the writer thread alone (holding `mu_`, so that others may read them).
+class LocalLog final : public EventLog {
+ public:
+  explicit LocalLog(const LocalLogOptions& options);
+  ~LocalLog() override;
+  /// Takes the folder, recovers and starts the writer. Once, before anything else.
+  Status Start();
+
+  Status EnsureTopic(const std::string& topic, const TopicOptions& options) override;
+  Status DeleteTopic(const std::string& topic) override;
+  StatusOr<std::vector<PartitionInfo>> Describe(const std::string& topic) override;
+  StatusOr<std::vector<CommittedOffset>> Committed(const std::string& group,
+                                                   const std::string& topic) override;
+  StatusOr<std::vector<std::string>> ListTopics() override;
+  StatusOr<std::unique_ptr<Appender>> NewAppender() override;
+  StatusOr<std::unique_ptr<Consumer>> NewConsumer(const ConsumerOptions& options) override;
+  StatusOr<std::unique_ptr<Transaction>> NewTransaction(const std::string& id) override;
+
+  // For the consumers, appenders and transactions of this log.
+
+  Mutex& mu() { return mu_; }
+  void Append(std::span<const TopicRecord> records, Done done, AppenderState& appender);
+  void AwaitOutstanding(AppenderState& appender);
+  /// Encodes `records` at the end of `blocks`, as a transaction keeps them.
+  Status Encode(std::span<const TopicRecord> records, std::vector<StagedBlock>& blocks);
+  /// Makes a transaction's work durable unless a newer owner fenced it or `consumer` lost a partition.
+  Status CommitTransaction(const std::string& id, uint64_t generation,
+                           std::vector<StagedBlock> blocks, std::vector<OffsetChange> offsets,
+                           LocalConsumer* consumer);
+  Status CommitOffsets(LocalConsumer& consumer, std::vector<OffsetChange> offsets);
+  bool Fenced(const std::string& id, uint64_t generation);
+
+  // With mu() held.
+  std::shared_ptr<Topic> FindTopic(std::string_view name) const;
+  Group& GroupNamed(const std::string& name);
+  /// Deals the topics' partitions out among the members anew and tells them.
+  void Reassign(Group& group);
+  Segment* FindSegment(uint32_t id);
+  static std::deque<IndexEntry>::const_iterator FindEntry(const Partition& partition, int64_t offset);
+
+ private:
+  // log.cc
+  Batch& OpenBatch(size_t bytes);
+  void Enqueue();
+  Status Refusal(std::span<const TopicRecord> records, size_t* bytes) const;
+  void Stage(std::span<const TopicRecord> records);
+  Status ChangeTopic(TopicChange change);
+  /// Adds a waiter to the open batch, waits for its answer. `lock` holds mu_.
+  Status Await(MutexLock& lock, bool with_records);
+
+  // recovery.cc
+  Status TakeFolder();
+  Status Recover();
+  Status LoadSegment(uint32_t id, std::vector<std::unique_ptr<Segment>>& found);
+  void Replay(const Segment& segment, std::string_view data, uint64_t sequence_limit);
+  void ApplyOp(const Segment& segment, uint64_t frame_position, const format::Op& op);
+  void FinishRecovery();
+
+  // writer.cc
+  void Run();
+  void Work(Batch batch, std::vector<std::pair<Waiter, Status>> refused);
+  Status Write(const Batch& batch, bool with_records);
+  void BuildFrame(const Batch& batch, bool with_records);
+  Status WriteFrame(bool sync);
+  void Apply(const Batch& batch, bool with_records);
+  void Answer(std::vector<Waiter>& waiters, const Status& data, const Status& other);
+
+  // maintenance.cc
+  Status MakeRoom(size_t bytes, bool may_exceed_quota);
+  Status Roll(size_t bytes, bool may_exceed_quota);
+  StatusOr<std::unique_ptr<Segment>> NewSegment();
+  Status Grow(Segment& segment, uint64_t bytes, bool may_exceed_quota);
+  void BuildCheckpoint();
+  void AbandonActive();
+  void Maintain(bool pressed);
+  void TrimPartition(const Topic& topic, int32_t number, Partition& partition, int64_t now_us,
+                     uint32_t pressed_segment);
+  int64_t ReadByAll(const PartitionKey& key, bool* any) const;
+  void Retire();
+  void Remove(Segment& segment);
+  bool RelocateOldest();
+  uint64_t DiskUsed() const;
+  std::string SegmentPath(uint32_t id) const;
+  void AddToIndex(Partition& partition, const IndexEntry& entry);
+  void ForgetTopic(Topic& topic);
+
+  const LocalLogOptions options_;
+  Mutex mu_;
+  Mutex topics_mu_;  // one change of topics at a time; taken before mu_
+  std::condition_variable work_;
+  std::condition_variable drained_;
+  int lock_fd_ = -1;
+
+  StringMap<std::shared_ptr<Topic>> topics_;
+  std::map<uint32_t, std::shared_ptr<Topic>> topics_by_id_;
+  std::map<std::string, std::unique_ptr<Group>> groups_;
+  std::map<std::string, uint64_t> producers_;  // generation of each transactional id
+  uint32_t next_topic_id_ = 1;
+
+  std::deque<Batch> queue_;
+  std::vector<std::pair<Waiter, Status>> refused_;
+  std::vector<std::string> spare_buffers_;
+  uint64_t next_batch_ = 1;
+  size_t in_flight_ = 0;
+  bool full_ = false;  // appends are refused until something is freed
+  bool stop_ = false;
+  bool writer_waits_ = false;
+  bool maintenance_due_ = false;  // the writer's own
+
+  std::map<uint32_t, std::unique_ptr<Segment>> segments_;
+  Segment* active_ = nullptr;
+  std::vector<std::unique_ptr<Segment>> free_;
+  uint32_t next_segment_ = 1;
+  uint64_t last_epoch_ = 0;
+  uint64_t sequence_ = 1;          // of the next frame
+  uint64_t durable_sequence_ = 1;  // first that may be written anew after a failure
+  std::string frame_;
+  std::vector<IndexEntry> written_;  // entries of the frame's blocks
+  std::thread writer_;
+};
+
+}  // namespace millrace::event_log::local

@@ -1,0 +1,291 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <limits>
+
+#include "libs/base/hash.h"
+#include "libs/base/log.h"
+#include "libs/event_log/local/log.h"
+
+namespace millrace::event_log::local {
+namespace {
+
+constexpr uint64_t kFirstGrowth = 256 << 10;  // an idle log stays small
+constexpr uint64_t kGrowth = 4 << 20;
+constexpr size_t kSpareSegments = 2;
+
+}  // namespace
+
+std::string LocalLog::SegmentPath(uint32_t id) const {
+  return fmt::format("{}/{:08}.journal", options_.path, id);
+}
+
+uint64_t LocalLog::DiskUsed() const {
+  uint64_t bytes = 0;
+  for (const auto& [id, segment] : segments_) bytes += segment->allocated;
+  for (const auto& segment : free_) bytes += segment->allocated;
+  return bytes;
+}
+
+Status LocalLog::MakeRoom(size_t bytes, bool may_exceed_quota) {
+  const auto make = [&]() -> Status {
+    if (active_ == nullptr || active_->used + bytes > options_.segment_bytes) {
+      return Roll(bytes, may_exceed_quota);
+    }
+    return Grow(*active_, active_->used + bytes, may_exceed_quota);
+  };
+  Status status = make();
+  if (status.code() != StatusCode::kResourceExhausted) return status;
+  Maintain(true);
+  status = make();
+  if (status.code() == StatusCode::kResourceExhausted) {
+    MutexLock lock(mu_);
+    if (!full_) log::Warning("local log: {}", Message(status));
+    full_ = true;
+  }
+  return status;
+}
+
+Status LocalLog::Grow(Segment& segment, uint64_t bytes, bool may_exceed_quota) {
+  if (bytes <= segment.allocated) return OkStatus();
+  const uint64_t step = segment.allocated == 0 ? kFirstGrowth : kGrowth;
+  uint64_t target =
+      std::max(bytes, std::min<uint64_t>(segment.allocated + step, options_.segment_bytes));
+  const auto over = [&] {
+    return DiskUsed() - (segment.fd >= 0 && segments_.contains(segment.id) ? segment.allocated : 0) +
+               target > options_.quota_bytes;
+  };
+  while (over() && !free_.empty()) {
+    Remove(*free_.back());
+    free_.pop_back();
+  }
+  if (over()) target = bytes;
+  if (over() && !may_exceed_quota) {
+    return Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes",
+                 options_.quota_bytes);
+  }
+  MR_RETURN_IF_ERROR(options_.io->Allocate(segment.fd, target));
+  MutexLock lock(mu_);
+  segment.allocated = target;
+  return OkStatus();
+}
+
+StatusOr<std::unique_ptr<Segment>> LocalLog::NewSegment() {
+  if (!free_.empty()) {
+    std::unique_ptr<Segment> segment = std::move(free_.back());
+    free_.pop_back();
+    return segment;
+  }
+  auto segment = std::make_unique<Segment>();
+  segment->id = next_segment_++;
+  segment->path = SegmentPath(segment->id);
+  MR_ASSIGN_OR_RETURN(segment->fd, options_.io->Open(segment->path));
+  if (Status status = SyncFolder(options_.path); !status.ok()) {
+    Remove(*segment);
+    return status;
+  }
+  return segment;
+}
+
+Status LocalLog::Roll(size_t bytes, bool may_exceed_quota) {
+  BuildCheckpoint();
+  MR_ASSIGN_OR_RETURN(std::unique_ptr<Segment> segment, NewSegment());
+  if (Status status = Grow(*segment, frame_.size() + bytes, may_exceed_quota); !status.ok()) {
+    if (segment->allocated > 0) {
+      free_.push_back(std::move(segment));
+    } else {
+      Remove(*segment);
+    }
+    return status;
+  }
+  segment->epoch = ++last_epoch_;
+  segment->first_sequence = sequence_;
+  segment->used = 0;
+  segment->newest_us = 0;
+  {
+    MutexLock lock(mu_);
+    active_ = segment.get();
+    segments_[segment->id] = std::move(segment);
+  }
+  maintenance_due_ = true;
+  // Durable with the frame that follows, which is not answered before.
+  return WriteFrame(false);
+}
+
+void LocalLog::BuildCheckpoint() {
+  frame_.assign(format::kFrameHeaderBytes, '\0');
+  written_.clear();
+  MutexLock lock(mu_);
+  format::PutOp(frame_, {.kind = format::OpKind::kCheckpoint, .count = next_topic_id_});
+  for (const auto& [id, topic] : topics_by_id_) {
+    format::PutOp(frame_, {.kind = format::OpKind::kTopic,
+                           .topic_id = id,
+                           .partition = static_cast<int32_t>(topic->partitions.size()),
+                           .timestamp_us = topic->retention_ms,
+                           .name = topic->name});
+    for (size_t p = 0; p < topic->partitions.size(); ++p) {
+      format::PutOp(frame_, {.kind = format::OpKind::kBounds,
+                             .topic_id = id,
+                             .partition = static_cast<int32_t>(p),
+                             .offset = topic->partitions[p].begin,
+                             .end = topic->partitions[p].end});
+    }
+  }
+  for (const auto& [name, group] : groups_) {
+    for (const auto& [key, commit] : group->committed) {
+      format::PutOp(frame_, {.kind = format::OpKind::kOffset,
+                             .topic_id = key.first,
+                             .partition = key.second,
+                             .offset = commit.offset,
+                             .name = name,
+                             .text = commit.metadata});
+    }
+  }
+}
+
+void LocalLog::AbandonActive() {
+  MutexLock lock(mu_);
+  active_->failed = true;
+  active_ = nullptr;
+  sequence_ = durable_sequence_;  // the next file starts here and so overrules what failed
+}
+
+void LocalLog::Remove(Segment& segment) {
+  ::close(segment.fd);
+  if (std::remove(segment.path.c_str()) != 0) {
+    log::Warning("local log: cannot remove {}", segment.path);
+  }
+}
+
+int64_t LocalLog::ReadByAll(const PartitionKey& key, bool* any) const {
+  int64_t lowest = std::numeric_limits<int64_t>::max();
+  for (const auto& [name, group] : groups_) {
+    const auto commit = group->committed.find(key);
+    if (commit != group->committed.end()) {
+      lowest = std::min(lowest, commit->second.offset);
+    } else if (group->owners.contains(key)) {
+      lowest = 0;
+    } else {
+      continue;
+    }
+    *any = true;
+  }
+  return lowest;
+}
+
+void LocalLog::TrimPartition(const Topic& topic, int32_t number, Partition& partition,
+                             int64_t now_us, uint32_t pressed_segment) {
+  bool grouped = false;
+  const int64_t read = ReadByAll({topic.id, number}, &grouped);
+  const int64_t retention_us =
+      (topic.retention_ms > 0 ? topic.retention_ms : options_.retention.count()) * 1000;
+  while (!partition.index.empty()) {
+    const IndexEntry& entry = partition.index.front();
+    Segment* const segment = FindSegment(entry.segment);
+    if (segment == active_ || entry.end() > read) return;
+    const bool old = segment->newest_us < now_us - retention_us;
+    const bool pressed = grouped && segment->id == pressed_segment;
+    if (!old && !pressed) return;
+    segment->live_bytes -= entry.bytes;
+    partition.begin = entry.end();
+    partition.index.pop_front();
+  }
+}
+
+void LocalLog::Maintain(bool pressed) {
+  maintenance_due_ = false;
+  const int64_t now_us = options_.clock->NowMicros();
+  {
+    MutexLock lock(mu_);
+    std::vector<const Segment*> sealed;
+    for (const auto& [id, segment] : segments_) {
+      if (segment.get() != active_) sealed.push_back(segment.get());
+    }
+    std::ranges::sort(sealed, {}, &Segment::epoch);
+    // Under pressure the oldest files go first, and only as many as free something.
+    for (size_t i = 0; i < std::max<size_t>(sealed.size(), 1); ++i) {
+      const uint32_t pressed_segment = pressed && i < sealed.size() ? sealed[i]->id : 0;
+      for (const auto& [id, topic] : topics_by_id_) {
+        for (size_t p = 0; p < topic->partitions.size(); ++p) {
+          TrimPartition(*topic, static_cast<int32_t>(p), topic->partitions[p], now_us,
+                        pressed_segment);
+        }
+      }
+      if (!pressed || (i < sealed.size() && sealed[i]->live_bytes == 0)) break;
+    }
+  }
+  Retire();
+  if (RelocateOldest()) Retire();
+  MutexLock lock(mu_);
+  if (full_ && (!free_.empty() || DiskUsed() + kFirstGrowth <= options_.quota_bytes)) full_ = false;
+}
+
+void LocalLog::Retire() {
+  MutexLock lock(mu_);
+  // What a file says of topics and offsets is needed until a later checkpoint is durable.
+  if (active_ == nullptr || durable_sequence_ <= active_->first_sequence) return;
+  for (auto at = segments_.begin(); at != segments_.end();) {
+    Segment& segment = *at->second;
+    if (&segment == active_ || segment.live_bytes > 0 || segment.pins > 0) {
+      ++at;
+      continue;
+    }
+    if (segment.failed || free_.size() >= kSpareSegments) {
+      Remove(segment);
+    } else {
+      free_.push_back(std::move(at->second));
+    }
+    at = segments_.erase(at);
+  }
+}
+
+bool LocalLog::RelocateOldest() {
+  struct Move {
+    Partition* partition;
+    IndexEntry entry;
+  };
+  std::vector<Move> moves;
+  Segment* oldest = nullptr;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [id, segment] : segments_) {
+      if (segment.get() == active_ || segment->live_bytes == 0) continue;
+      if (oldest == nullptr || segment->epoch < oldest->epoch) oldest = segment.get();
+    }
+    if (oldest == nullptr || oldest->live_bytes > options_.segment_bytes / 4) return false;
+    for (const auto& [id, topic] : topics_by_id_) {
+      for (Partition& partition : topic->partitions) {
+        for (const IndexEntry& entry : partition.index) {
+          if (entry.segment == oldest->id) moves.push_back({&partition, entry});
+        }
+      }
+    }
+  }
+  std::string frame(format::kFrameHeaderBytes, '\0');
+  std::vector<IndexEntry> moved;
+  for (const Move& move : moves) {
+    const size_t at = frame.size();
+    frame.resize(at + move.entry.bytes);
+    const auto read = ReadAt(oldest->fd, frame.data() + at, move.entry.bytes, move.entry.position);
+    format::OpReader ops(std::string_view(frame).substr(at));
+    format::Op op;
+    if (!read.ok() || !ops.Next(&op) || op.offset != move.entry.base || Crc32c(op.text) != op.crc) {
+      log::Error("local log: {} is damaged and stays as it is", oldest->path);
+      return false;
+    }
+    frame[at] = static_cast<char>(format::OpKind::kRelocatedBlock);
+    moved.push_back(move.entry);
+    moved.back().position = static_cast<uint32_t>(at);
+  }
+  if (!MakeRoom(frame.size(), true).ok()) return false;
+  frame_ = std::move(frame);
+  written_ = std::move(moved);
+  if (!WriteFrame(true).ok()) return false;
+  MutexLock lock(mu_);
+  active_->newest_us = std::max(active_->newest_us, oldest->newest_us);
+  for (size_t i = 0; i < moves.size(); ++i) AddToIndex(*moves[i].partition, written_[i]);
+  return true;
+}
+
+}  // namespace millrace::event_log::local

@@ -1,0 +1,255 @@
+#include <algorithm>
+
+#include "libs/base/hash.h"
+#include "libs/base/log.h"
+#include "libs/event_log/local/consumer.h"
+#include "libs/event_log/local/log.h"
+
+namespace millrace::event_log::local {
+namespace {
+
+constexpr size_t kSpareBuffers = 64;
+constexpr size_t kSpareBytes = 512 << 10;
+constexpr auto kIdleTick = std::chrono::seconds(60);  // retention also happens when nothing comes
+constexpr auto kFullTick = std::chrono::seconds(1);
+
+}  // namespace
+
+void LocalLog::Run() {
+  for (;;) {
+    Batch batch;
+    std::vector<std::pair<Waiter, Status>> refused;
+    {
+      MutexLock lock(mu_);
+      const auto ready = [this] { return stop_ || !queue_.empty() || !refused_.empty(); };
+      if (!ready()) {
+        writer_waits_ = true;
+        work_.wait_for(lock.native(), full_ ? kFullTick : kIdleTick, ready);
+        writer_waits_ = false;
+      }
+      if (!ready()) {
+        spare_buffers_ = {};
+        frame_ = {};
+      } else if (queue_.empty() && refused_.empty()) {
+        return;
+      }
+      if (!queue_.empty()) {
+        batch = std::move(queue_.front());
+        queue_.pop_front();
+      }
+      refused.swap(refused_);
+    }
+    if (batch.waiters.empty() && refused.empty()) {
+      Maintain(full_);
+      continue;
+    }
+    Work(std::move(batch), std::move(refused));
+  }
+}
+
+void LocalLog::Work(Batch batch, std::vector<std::pair<Waiter, Status>> refused) {
+  Status data;
+  Status other;
+  if (!batch.waiters.empty()) {
+    data = other = Write(batch, true);
+    if (data.code() == StatusCode::kResourceExhausted) other = Write(batch, false);
+  }
+  if (other.ok()) Apply(batch, data.ok());
+  Answer(batch.waiters, data, other);
+  for (auto& [waiter, status] : refused) waiter.done(std::move(status));
+
+  MutexLock lock(mu_);
+  in_flight_ -= batch.bytes;
+  bool drained = false;
+  const auto count = [&drained](const Waiter& waiter) {
+    if (waiter.appender != nullptr) drained |= --waiter.appender->outstanding == 0;
+  };
+  for (const Waiter& waiter : batch.waiters) count(waiter);
+  for (const auto& [waiter, status] : refused) count(waiter);
+  if (drained) drained_.notify_all();
+  for (StagedBlock& block : batch.blocks) {
+    if (spare_buffers_.size() >= kSpareBuffers || block.records.capacity() > kSpareBytes) continue;
+    block.records.clear();
+    spare_buffers_.push_back(std::move(block.records));
+  }
+  lock.native().unlock();
+  if (full_ || maintenance_due_) Maintain(full_);
+  lock.native().lock();
+}
+
+void LocalLog::Answer(std::vector<Waiter>& waiters, const Status& data, const Status& other) {
+  for (Waiter& waiter : waiters) waiter.done(waiter.with_records ? data : other);
+}
+
+Status LocalLog::Write(const Batch& batch, bool with_records) {
+  const bool has_records = with_records && !batch.blocks.empty();
+  if (!has_records && batch.offsets.empty() && batch.topics.empty()) return OkStatus();
+  if (has_records && full_) {
+    return Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes",
+                 options_.quota_bytes);
+  }
+  BuildFrame(batch, with_records);
+  if (frame_.size() == format::kFrameHeaderBytes) return OkStatus();
+  MR_RETURN_IF_ERROR(MakeRoom(frame_.size(), !has_records));
+  BuildFrame(batch, with_records);  // making room may have used the buffer
+  return WriteFrame(true);
+}
+
+void LocalLog::BuildFrame(const Batch& batch, bool with_records) {
+  frame_.assign(format::kFrameHeaderBytes, '\0');
+  written_.clear();
+  if (with_records) {
+    const int64_t now_us = options_.clock->NowMicros();
+    std::map<PartitionKey, int64_t> next;
+    for (const StagedBlock& block : batch.blocks) {
+      const PartitionKey key{block.topic->id, block.partition};
+      const auto at =
+          next.try_emplace(key, block.topic->partitions[static_cast<size_t>(block.partition)].end);
+      IndexEntry& entry = written_.emplace_back();
+      entry.base = at.first->second;
+      entry.count = block.count;
+      entry.position = static_cast<uint32_t>(frame_.size());
+      format::PutOp(frame_, {.kind = format::OpKind::kBlock,
+                             .topic_id = key.first,
+                             .partition = key.second,
+                             .offset = entry.base,
+                             .timestamp_us = now_us,
+                             .count = block.count,
+                             .crc = Crc32c(block.records),
+                             .text = block.records});
+      entry.bytes = static_cast<uint32_t>(frame_.size()) - entry.position;
+      at.first->second += block.count;
+    }
+  }
+  for (const TopicChange& change : batch.topics) {
+    const Topic& topic = *change.topic;
+    format::PutOp(frame_, {.kind = change.deleted ? format::OpKind::kTopicDeleted
+                                                  : format::OpKind::kTopic,
+                           .topic_id = topic.id,
+                           .partition = static_cast<int32_t>(topic.partitions.size()),
+                           .timestamp_us = topic.retention_ms,
+                           .name = topic.name});
+  }
+  for (const OffsetChange& change : batch.offsets) {
+    if (change.with_records && !with_records) continue;
+    format::PutOp(frame_, {.kind = format::OpKind::kOffset,
+                           .topic_id = change.key.first,
+                           .partition = change.key.second,
+                           .offset = change.commit.offset,
+                           .name = change.group,
+                           .text = change.commit.metadata});
+  }
+}
+
+Status LocalLog::WriteFrame(bool sync) {
+  format::FinishFrame(frame_, active_->epoch, sequence_);
+  Status status = options_.io->Write(active_->fd, frame_, active_->used);
+  if (status.ok() && sync) status = options_.io->Sync(active_->fd);
+  if (!status.ok()) {
+    log::Error("{}; going on in a new journal file", Message(status));
+    AbandonActive();
+    return MakeStatus(StatusCode::kUnavailable, Message(status));
+  }
+  for (IndexEntry& entry : written_) {
+    entry.segment = active_->id;
+    entry.position += static_cast<uint32_t>(active_->used);
+  }
+  active_->used += frame_.size();
+  ++sequence_;
+  if (sync) durable_sequence_ = sequence_;
+  return OkStatus();
+}
+
+void LocalLog::Apply(const Batch& batch, bool with_records) {
+  MutexLock lock(mu_);
+  if (with_records && !batch.blocks.empty()) {
+    active_->newest_us = std::max(active_->newest_us, options_.clock->NowMicros());
+    for (size_t i = 0; i < batch.blocks.size(); ++i) {
+      const StagedBlock& block = batch.blocks[i];
+      if (block.topic->deleted) continue;
+      Partition& partition = block.topic->partitions[static_cast<size_t>(block.partition)];
+      AddToIndex(partition, written_[i]);
+      for (LocalConsumer* reader : partition.readers) reader->Signal();
+    }
+  }
+  for (const OffsetChange& change : batch.offsets) {
+    if (change.with_records && !with_records) continue;
+    if (!topics_by_id_.contains(change.key.first)) continue;
+    GroupNamed(change.group).committed[change.key] = change.commit;
+  }
+  for (const TopicChange& change : batch.topics) {
+    if (change.deleted) {
+      ForgetTopic(*change.topic);
+    } else {
+      topics_[change.topic->name] = change.topic;
+      topics_by_id_[change.topic->id] = change.topic;
+    }
+    for (const auto& [name, group] : groups_) Reassign(*group);
+  }
+}
+
+void LocalLog::AddToIndex(Partition& partition, const IndexEntry& entry) {
+  if (Segment* const segment = FindSegment(entry.segment)) segment->live_bytes += entry.bytes;
+  auto at = std::ranges::lower_bound(partition.index, entry.base, {}, &IndexEntry::base);
+  if (at != partition.index.end() && at->base == entry.base) {
+    if (Segment* const old = FindSegment(at->segment)) old->live_bytes -= at->bytes;
+    *at = entry;
+  } else {
+    partition.index.insert(at, entry);
+  }
+  partition.end = std::max(partition.end, entry.end());
+}
+
+void LocalLog::ForgetTopic(Topic& topic) {
+  topic.deleted = true;
+  for (Partition& partition : topic.partitions) {
+    for (const IndexEntry& entry : partition.index) {
+      if (Segment* const segment = FindSegment(entry.segment)) segment->live_bytes -= entry.bytes;
+    }
+    partition.index.clear();
+    partition.begin = partition.end;
+  }
+  for (const auto& [name, group] : groups_) {
+    std::erase_if(group->committed, [&](const auto& c) { return c.first.first == topic.id; });
+  }
+  topics_by_id_.erase(topic.id);
+  topics_.erase(topic.name);
+}
+
+Group& LocalLog::GroupNamed(const std::string& name) {
+  std::unique_ptr<Group>& group = groups_[name];
+  if (group == nullptr) {
+    group = std::make_unique<Group>();
+    group->name = name;
+  }
+  return *group;
+}
+
+void LocalLog::Reassign(Group& group) {
+  std::ranges::stable_sort(group.members, {}, [](const LocalConsumer* m) { return m->instance(); });
+  std::map<LocalConsumer*, std::set<PartitionKey>> targets;
+  std::set<std::string> names;
+  for (LocalConsumer* member : group.members) {
+    targets[member];
+    names.insert(member->topics().begin(), member->topics().end());
+  }
+  for (const std::string& name : names) {
+    const std::shared_ptr<Topic> topic = FindTopic(name);
+    if (topic == nullptr) continue;
+    std::vector<LocalConsumer*> readers;
+    for (LocalConsumer* member : group.members) {
+      if (std::ranges::count(member->topics(), name) > 0) readers.push_back(member);
+    }
+    const size_t partitions = topic->partitions.size();
+    const size_t members = readers.size();
+    for (size_t p = 0, m = 0; m < members; ++m) {
+      const size_t share = partitions / members + (m < partitions % members ? 1 : 0);
+      for (size_t i = 0; i < share; ++i, ++p) {
+        targets[readers[m]].insert({topic->id, static_cast<int32_t>(p)});
+      }
+    }
+  }
+  for (auto& [member, target] : targets) member->SetTarget(std::move(target));
+}
+
+}  // namespace millrace::event_log::local
