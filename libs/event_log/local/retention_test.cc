@@ -1,0 +1,124 @@
+#include <catch2/catch.hpp>
+#include <filesystem>
+
+#include "libs/event_log/contract/contract.h"
+#include "libs/event_log/local/local_log.h"
+#include "libs/event_log/local/test_folder.h"
+
+namespace millrace::event_log {
+namespace {
+
+using Strings = std::vector<std::string>;
+using std::chrono::hours;
+
+std::unique_ptr<EventLog> Open(const LocalLogOptions& options) {
+  StatusOr<std::unique_ptr<EventLog>> log = OpenLocalLog(options);
+  INFO(Message(log.status()));
+  REQUIRE(log.ok());
+  return *std::move(log);
+}
+
+int64_t Begin(EventLog& log, const std::string& topic) {
+  const auto info = log.Describe(topic);
+  REQUIRE(info.ok());
+  return info->at(0).begin_offset;
+}
+
+void FillMany(EventLog& log, const std::string& topic, int records) {
+  for (int i = 0; i < records; ++i) {
+    contract::Fill(log, topic, 0, {std::to_string(i) + std::string(4000, 'z')});
+  }
+}
+
+class GroupReader {
+ public:
+  GroupReader(EventLog& log, const std::string& topic) : topic_(topic) {
+    auto consumer = log.NewConsumer({.group = "g"});
+    REQUIRE(consumer.ok());
+    consumer_ = *std::move(consumer);
+    REQUIRE(consumer_->Subscribe({topic}).ok());
+    REQUIRE(consumer_->Poll({.max_records = 1, .timeout = std::chrono::milliseconds(0)}).ok());
+  }
+  void Commit(int64_t offset) {
+    REQUIRE(consumer_->Commit(std::vector<CommittedOffset>{{{topic_, 0}, offset, ""}}).ok());
+  }
+
+ private:
+  const std::string topic_;
+  std::unique_ptr<Consumer> consumer_;
+};
+
+size_t Files(const std::string& folder) {
+  size_t files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    files += file.path().extension() == ".journal" ? 1 : 0;
+  }
+  return files;
+}
+
+TEST_CASE("old records go once every group has read them, and not before", "[local_log]") {
+  TestFolder folder;
+  FakeClock clock;
+  const auto log = Open({.path = folder.path(), .segment_bytes = 64 << 10, .clock = &clock});
+  REQUIRE(log->EnsureTopic("t", {.retention = hours(1)}).ok());
+  FillMany(*log, "t", 100);
+  GroupReader reader(*log, "t");
+  reader.Commit(40);
+  clock.Advance(hours(2));
+  FillMany(*log, "t", 40);
+  CHECK(Begin(*log, "t") > 0);
+  CHECK(Begin(*log, "t") <= 40);
+  reader.Commit(100);
+  FillMany(*log, "t", 40);
+  CHECK(Begin(*log, "t") > 40);
+  CHECK(Begin(*log, "t") <= 100);
+}
+
+TEST_CASE("a few live records do not pin a file", "[local_log]") {
+  TestFolder folder;
+  FakeClock clock;
+  const LocalLogOptions options{
+      .path = folder.path(), .segment_bytes = 64 << 10, .clock = &clock};
+  {
+    const auto log = Open(options);
+    REQUIRE(log->EnsureTopic("rare", {.retention = hours(1000)}).ok());
+    REQUIRE(log->EnsureTopic("busy", {.retention = hours(1)}).ok());
+    for (int i = 0; i < 20; ++i) {
+      contract::Fill(*log, "rare", 0, {std::to_string(i)});
+      FillMany(*log, "busy", 20);
+      clock.Advance(hours(2));
+    }
+    CHECK(Files(folder.path()) < 8);
+  }
+  const auto log = Open(options);
+  Strings expected;
+  for (int i = 0; i < 20; ++i) expected.push_back(std::to_string(i));
+  CHECK(contract::Values(contract::ReadRecords(*contract::ReaderOf(*log, "rare"), 20)) == expected);
+}
+
+TEST_CASE("the quota holds, and reading frees it", "[local_log]") {
+  TestFolder folder;
+  const auto log = Open(
+      {.path = folder.path(), .quota_bytes = 1 << 20, .segment_bytes = 128 << 10});
+  REQUIRE(log->EnsureTopic("t", {}).ok());
+  GroupReader reader(*log, "t");
+  const std::string value(4000, 'q');
+  const auto append = [&] {
+    return contract::AppendAll(*log, {{"t", {.value = value, .partition = 0}}});
+  };
+  int64_t appended = 0;
+  Status status = append();
+  for (; status.ok() && appended < 1000; status = append()) ++appended;
+  CHECK(status.code() == StatusCode::kResourceExhausted);
+  CHECK(appended > 150);
+  CHECK(Begin(*log, "t") == 0);
+  reader.Commit(appended);  // also when full
+  for (int i = 0; i < 10'000 && !status.ok(); ++i) status = append();
+  INFO(Message(status));
+  REQUIRE(status.ok());
+  CHECK(Begin(*log, "t") > 0);
+  for (int i = 0; i < 30; ++i) CHECK(append().ok());
+}
+
+}  // namespace
+}  // namespace millrace::event_log
