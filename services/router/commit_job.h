@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "libs/event_log/event_log.h"
+
+namespace millrace::router {
+
+struct OwnedRecord {
+  std::string_view topic;  // one of the constants of event_log.h
+  std::string key;
+  std::string value;
+};
+
+/// What one commit moves.
+struct CommitJob {
+  std::vector<OwnedRecord> records;
+  std::vector<event_log::CommittedOffset> offsets;
+};
+
+}  // namespace millrace::router
