@@ -39,7 +39,7 @@ TEST_CASE("the folders of the repository are compiled in") {
   CHECK(webhook->definition.type() == "WEBHOOK");
   CHECK_THAT(webhook->mapping_source, Catch::Contains("export function map"));
   CHECK(catalogue.Find("NO_SUCH") == nullptr);
-  CHECK(catalogue.List().size() >= 1);
+  CHECK(catalogue.List().size() >= 2);
 }
 
 TEST_CASE("a folder given at run time adds types") {
