@@ -1,0 +1,211 @@
+#include "libs/event_log/kafka/kafka_log.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "libs/event_log/kafka/appender.h"
+#include "libs/event_log/kafka/cluster.h"
+#include "libs/event_log/kafka/consumer.h"
+#include "libs/event_log/kafka/transaction.h"
+
+namespace millrace::event_log {
+namespace {
+
+using kafka::Cluster;
+using kafka::ToStatus;
+using std::chrono::steady_clock;
+
+constexpr int kRequestMs = 15'000;
+constexpr std::chrono::seconds kPropagation{30};
+constexpr std::chrono::milliseconds kPropagationStep{50};
+
+struct EventDeleter {
+  void operator()(rd_kafka_event_t* event) const { rd_kafka_event_destroy(event); }
+};
+using Event = std::unique_ptr<rd_kafka_event_t, EventDeleter>;
+
+struct OptionsDeleter {
+  void operator()(rd_kafka_AdminOptions_t* options) const { rd_kafka_AdminOptions_destroy(options); }
+};
+using AdminOptions = std::unique_ptr<rd_kafka_AdminOptions_t, OptionsDeleter>;
+
+AdminOptions NewAdminOptions(const Cluster& cluster, rd_kafka_admin_op_t operation) {
+  AdminOptions options(rd_kafka_AdminOptions_new(cluster.admin(), operation));
+  char reason[256];
+  rd_kafka_AdminOptions_set_request_timeout(options.get(), kRequestMs, reason, sizeof reason);
+  return options;
+}
+
+/// Starts an admin request by `send(queue)` and waits for its answer.
+template <typename Send>
+StatusOr<Event> Request(const Cluster& cluster, std::string_view what, Send&& send) {
+  const kafka::Queue queue(rd_kafka_queue_new(cluster.admin()));
+  send(queue.get());
+  Event event(rd_kafka_queue_poll(queue.get(), kRequestMs + 1000));
+  if (event == nullptr) return Error(StatusCode::kUnavailable, "kafka: {}: no answer", what);
+  MR_RETURN_IF_ERROR(ToStatus(rd_kafka_event_error(event.get()), what,
+                              rd_kafka_event_error_string(event.get())));
+  return event;
+}
+
+rd_kafka_resp_err_t FirstTopicError(const rd_kafka_topic_result_t** results, size_t count) {
+  return count == 0 ? RD_KAFKA_RESP_ERR_NO_ERROR : rd_kafka_topic_result_error(results[0]);
+}
+
+class KafkaLog final : public EventLog {
+ public:
+  explicit KafkaLog(std::unique_ptr<Cluster> cluster) : cluster_(std::move(cluster)) {}
+
+  Status EnsureTopic(const std::string& topic, const TopicOptions& options) override {
+    const StatusOr<int32_t> have = cluster_->FetchPartitionCount(topic);
+    if (have.ok() || have.status().code() != StatusCode::kNotFound) return have.status();
+
+    const std::string name = cluster_->FullName(topic);
+    char reason[256];
+    rd_kafka_NewTopic_t* request = rd_kafka_NewTopic_new(
+        name.c_str(), options.partitions, cluster_->options().replication_factor, reason, sizeof reason);
+    if (request == nullptr) return Error(StatusCode::kInvalidArgument, "kafka: {}: {}", name, reason);
+    if (options.retention.count() > 0) {
+      rd_kafka_NewTopic_set_config(request, "retention.ms",
+                                   std::to_string(options.retention.count()).c_str());
+    }
+    const AdminOptions admin = NewAdminOptions(*cluster_, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    const StatusOr<Event> answer = Request(*cluster_, "creating " + name, [&](rd_kafka_queue_t* queue) {
+      rd_kafka_CreateTopics(cluster_->admin(), &request, 1, admin.get(), queue);
+    });
+    rd_kafka_NewTopic_destroy(request);
+    MR_RETURN_IF_ERROR(answer.status());
+    size_t count = 0;
+    const rd_kafka_topic_result_t** results = rd_kafka_CreateTopics_result_topics(
+        rd_kafka_event_CreateTopics_result(answer->get()), &count);
+    const rd_kafka_resp_err_t code = FirstTopicError(results, count);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+      return ToStatus(code, "creating " + name, rd_kafka_topic_result_error_string(results[0]));
+    }
+    return WaitUntilShown(topic, true);
+  }
+
+  Status DeleteTopic(const std::string& topic) override {
+    const std::string name = cluster_->FullName(topic);
+    rd_kafka_DeleteTopic_t* request = rd_kafka_DeleteTopic_new(name.c_str());
+    const AdminOptions admin = NewAdminOptions(*cluster_, RD_KAFKA_ADMIN_OP_DELETETOPICS);
+    const StatusOr<Event> answer = Request(*cluster_, "deleting " + name, [&](rd_kafka_queue_t* queue) {
+      rd_kafka_DeleteTopics(cluster_->admin(), &request, 1, admin.get(), queue);
+    });
+    rd_kafka_DeleteTopic_destroy(request);
+    MR_RETURN_IF_ERROR(answer.status());
+    size_t count = 0;
+    const rd_kafka_topic_result_t** results = rd_kafka_DeleteTopics_result_topics(
+        rd_kafka_event_DeleteTopics_result(answer->get()), &count);
+    const rd_kafka_resp_err_t code = FirstTopicError(results, count);
+    cluster_->ForgetTopic(topic);
+    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return OkStatus();
+    MR_RETURN_IF_ERROR(ToStatus(code, "deleting " + name));
+    return WaitUntilShown(topic, false);
+  }
+
+  StatusOr<std::vector<PartitionInfo>> Describe(const std::string& topic) override {
+    MR_ASSIGN_OR_RETURN(const int32_t partitions, cluster_->FetchPartitionCount(topic));
+    const std::string name = cluster_->FullName(topic);
+    std::vector<PartitionInfo> infos;
+    for (int32_t partition = 0; partition < partitions; ++partition) {
+      PartitionInfo& info = infos.emplace_back();
+      info.partition = partition;
+      MR_RETURN_IF_ERROR(ToStatus(
+          rd_kafka_query_watermark_offsets(cluster_->admin(), name.c_str(), partition,
+                                           &info.begin_offset, &info.end_offset, kRequestMs),
+          name));
+    }
+    return infos;
+  }
+
+  StatusOr<std::vector<CommittedOffset>> Committed(const std::string& group,
+                                                   const std::string& topic) override {
+    MR_ASSIGN_OR_RETURN(const int32_t partitions, cluster_->PartitionCount(topic));
+    const kafka::PartitionList list = kafka::NewPartitionList(static_cast<size_t>(partitions));
+    rd_kafka_topic_partition_list_add_range(list.get(), cluster_->FullName(topic).c_str(), 0,
+                                            partitions - 1);
+    const std::string name = cluster_->FullName(group);
+    rd_kafka_ListConsumerGroupOffsets_t* request =
+        rd_kafka_ListConsumerGroupOffsets_new(name.c_str(), list.get());
+    const AdminOptions admin =
+        NewAdminOptions(*cluster_, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    // An offset that an open transaction is about to move is not an answer.
+    rd_kafka_error_t* refused = rd_kafka_AdminOptions_set_require_stable_offsets(admin.get(), 1);
+    MR_CHECK(refused == nullptr);
+    const std::string what = "offsets of group " + name;
+    const StatusOr<Event> answer = Request(*cluster_, what, [&](rd_kafka_queue_t* queue) {
+      rd_kafka_ListConsumerGroupOffsets(cluster_->admin(), &request, 1, admin.get(), queue);
+    });
+    rd_kafka_ListConsumerGroupOffsets_destroy(request);
+    MR_RETURN_IF_ERROR(answer.status());
+    size_t count = 0;
+    const rd_kafka_group_result_t** results = rd_kafka_ListConsumerGroupOffsets_result_groups(
+        rd_kafka_event_ListConsumerGroupOffsets_result(answer->get()), &count);
+    MR_CHECK(count == 1);
+    const rd_kafka_error_t* error = rd_kafka_group_result_error(results[0]);
+    if (error != nullptr) {
+      return ToStatus(rd_kafka_error_code(error), what, rd_kafka_error_string(error));
+    }
+    const rd_kafka_topic_partition_list_t* offsets = rd_kafka_group_result_partitions(results[0]);
+    for (int i = 0; i < offsets->cnt; ++i) MR_RETURN_IF_ERROR(ToStatus(offsets->elems[i].err, what));
+    std::vector<CommittedOffset> committed = cluster_->FromList(*offsets);
+    std::ranges::sort(committed, {}, &CommittedOffset::partition);
+    return committed;
+  }
+
+  StatusOr<std::vector<std::string>> ListTopics() override {
+    const rd_kafka_metadata_t* metadata = nullptr;
+    MR_RETURN_IF_ERROR(ToStatus(
+        rd_kafka_metadata(cluster_->admin(), 1, nullptr, &metadata, kRequestMs), "listing topics"));
+    std::vector<std::string> topics;
+    for (int i = 0; i < metadata->topic_cnt; ++i) {
+      const rd_kafka_metadata_topic& topic = metadata->topics[i];
+      std::string_view name;
+      const bool internal = std::string_view(topic.topic).starts_with("__");
+      if (topic.err == RD_KAFKA_RESP_ERR_NO_ERROR && !internal && cluster_->Strip(topic.topic, &name)) {
+        topics.emplace_back(name);
+      }
+    }
+    rd_kafka_metadata_destroy(metadata);
+    return topics;
+  }
+
+  StatusOr<std::unique_ptr<Appender>> NewAppender() override {
+    return kafka::NewKafkaAppender(*cluster_);
+  }
+  StatusOr<std::unique_ptr<Consumer>> NewConsumer(const ConsumerOptions& options) override {
+    return kafka::KafkaConsumer::Create(*cluster_, options);
+  }
+  StatusOr<std::unique_ptr<Transaction>> NewTransaction(const std::string& id) override {
+    return kafka::NewKafkaTransaction(*cluster_, id);
+  }
+
+ private:
+  /// Brokers learn of a topic one after the other.
+  Status WaitUntilShown(const std::string& topic, bool shown) {
+    const auto deadline = steady_clock::now() + kPropagation;
+    while (true) {
+      const StatusOr<int32_t> count = cluster_->FetchPartitionCount(topic);
+      if (shown && count.ok()) return OkStatus();
+      if (!shown && count.status().code() == StatusCode::kNotFound) return OkStatus();
+      if (steady_clock::now() > deadline) {
+        return Error(StatusCode::kUnavailable, "kafka: {} did not {} in time", topic,
+                     shown ? "appear" : "go");
+      }
+      std::this_thread::sleep_for(kPropagationStep);
+    }
+  }
+
+  std::unique_ptr<Cluster> cluster_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<EventLog>> OpenKafkaLog(const KafkaLogOptions& options) {
+  MR_ASSIGN_OR_RETURN(std::unique_ptr<Cluster> cluster, Cluster::Open(options));
+  return std::make_unique<KafkaLog>(std::move(cluster));
+}
+
+}  // namespace millrace::event_log
