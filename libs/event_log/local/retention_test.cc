@@ -1,3 +1,4 @@
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <filesystem>
 
@@ -17,6 +18,17 @@ std::unique_ptr<EventLog> Open(const LocalLogOptions& options) {
   REQUIRE(log.ok());
   return *std::move(log);
 }
+
+/// Moved by the test while the writer thread reads it.
+class SharedClock final : public Clock {
+ public:
+  int64_t NowMicros() const override { return now_us_; }
+  MonotonicTime Monotonic() const override { return MonotonicTime(Micros(now_us_)); }
+  void Advance(Micros by) { now_us_ += by.count(); }
+
+ private:
+  std::atomic<int64_t> now_us_{1'767'225'600'000'000};
+};
 
 int64_t Begin(EventLog& log, const std::string& topic) {
   const auto info = log.Describe(topic);
@@ -58,7 +70,7 @@ size_t Files(const std::string& folder) {
 
 TEST_CASE("old records go once every group has read them, and not before", "[local_log]") {
   TestFolder folder;
-  FakeClock clock;
+  SharedClock clock;
   const auto log = Open({.path = folder.path(), .segment_bytes = 64 << 10, .clock = &clock});
   REQUIRE(log->EnsureTopic("t", {.retention = hours(1)}).ok());
   FillMany(*log, "t", 100);
@@ -76,7 +88,7 @@ TEST_CASE("old records go once every group has read them, and not before", "[loc
 
 TEST_CASE("a few live records do not pin a file", "[local_log]") {
   TestFolder folder;
-  FakeClock clock;
+  SharedClock clock;
   const LocalLogOptions options{
       .path = folder.path(), .segment_bytes = 64 << 10, .clock = &clock};
   {
