@@ -261,15 +261,21 @@ JsonWriter::Result JsonWriter::WriteObject(JSValueConst object, std::string* out
   for (uint32_t i = 0; i < count && result != Result::kException; ++i) {
     const size_t before = out->size();
     JSValue item = JS_GetProperty(context_, object, names[i].atom);
-    JSValue key = JS_AtomToString(context_, names[i].atom);
-    if (!first) out->push_back(',');
-    result = WriteText(key, out);
-    if (result == Result::kException) {
+    size_t size = 0;
+    const char* name = JS_AtomToCStringLen(context_, &size, names[i].atom);
+    if (name == nullptr) {
       JS_FreeValue(context_, item);
-    } else {
-      out->push_back(':');
-      result = WriteValue(item, key, out);
+      result = Result::kException;
+      break;
     }
+    if (!first) out->push_back(',');
+    AppendQuoted(std::string_view(name, size), out);
+    JS_FreeCString(context_, name);
+    out->push_back(':');
+    // Only these can have a toJSON that wants its key.
+    JSValue key = JS_IsObject(item) || JS_IsBigInt(item) ? JS_AtomToString(context_, names[i].atom)
+                                                         : JS_UNDEFINED;
+    result = WriteValue(item, key, out);
     JS_FreeValue(context_, key);
     if (result == Result::kUndefined) {
       out->resize(before);
@@ -278,8 +284,9 @@ JsonWriter::Result JsonWriter::WriteObject(JSValueConst object, std::string* out
     }
   }
   JS_FreePropertyEnum(context_, names, count);
+  if (result == Result::kException) return result;
   out->push_back('}');
-  return result == Result::kException ? result : Result::kWritten;
+  return out->size() > max_bytes_ ? Throw("the result is too large") : Result::kWritten;
 }
 
 }  // namespace millrace::script
