@@ -130,8 +130,8 @@ TEST_CASE("no record is lost while members join, leave and die", "[rebalance]") 
     (*appender)->Append(records, [&](Status status) { answer.set_value(std::move(status)); });
     REQUIRE(answer.get_future().get().ok());
   };
-  const auto join = [&] {
-    auto consumer = log->NewConsumer({.group = "group"});
+  const auto join = [&](RebalanceListener* listens) {
+    auto consumer = log->NewConsumer({.group = "group", .listener = listens});
     REQUIRE(consumer.ok());
     REQUIRE((*consumer)->Subscribe({"numbers"}).ok());
     return *std::move(consumer);
@@ -144,7 +144,8 @@ TEST_CASE("no record is lost while members join, leave and die", "[rebalance]") 
     ++reads;
   };
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  std::unique_ptr<Consumer> first = join();
+  contract::Listener listener;
+  std::unique_ptr<Consumer> first = join(&listener);
   std::unique_ptr<Consumer> second;
   pid_t child = 0;
   bool killed = false;
@@ -152,11 +153,12 @@ TEST_CASE("no record is lost while members join, leave and die", "[rebalance]") 
   while (static_cast<int>(numbers.size()) < kMessages && std::chrono::steady_clock::now() < deadline) {
     std::set<int> of_child;
     const bool child_reads = child != 0 && !killed && ReadNumbers(file, of_child) > 200;
-    // The last third waits for the child's death, so that it dies at work.
-    if (sent < kMessages * 2 / 3 || (killed && sent < kMessages)) send();
+    // The last third waits until all three have joined, so that the child dies at work.
+    const bool all_joined = child != 0 && listener.owned.size() == 2;
+    if (sent < kMessages * 2 / 3 || (sent < kMessages && (killed || all_joined))) send();
     ReadAndCommit(*first, see);
     if (second != nullptr) ReadAndCommit(*second, see);
-    if (second == nullptr && !left && sent >= kMessages / 5) second = join();
+    if (second == nullptr && !left && sent >= kMessages / 5) second = join(nullptr);
     if (child == 0 && sent >= kMessages * 2 / 5) child = SpawnReader(prefix, file);
     if (child_reads) {
       kill(child, SIGKILL);
