@@ -1,0 +1,56 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "libs/base/clock.h"
+#include "libs/config/local_source.h"
+#include "libs/event_log/event_log.h"
+#include "libs/http/server.h"
+#include "services/control-plane/log_reader.h"
+#include "services/control-plane/store.h"
+#include "services/control-plane/tail.h"
+#include "services/control-plane/workspace_document.h"
+
+namespace millrace::control_plane {
+
+struct ApiDeps {
+  event_log::EventLog& log;
+  Clock& clock;
+  Store& store;
+  LogReader& reader;
+  config::LocalSource& config;
+  DestinationHooks destinations;
+  std::string token;  // of `Authorization: Bearer`
+};
+
+/// The REST API, /api/v1. One thread calls Handle, which may block on the store and the log.
+///
+/// Answers are JSON; a refusal is {"error": {"code", "message"}} with a message that says what, where
+/// and how to mend it.
+class Api {
+ public:
+  explicit Api(ApiDeps deps) : deps_(std::move(deps)), tails_(deps_.log) {}
+
+  void Handle(const http::Request& request, const http::Responder& responder);
+  /// Ends the streams that are open.
+  void Stop() { tails_.Stop(); }
+
+ private:
+  StatusOr<nlohmann::json> Route(const http::Request& request);
+  StatusOr<nlohmann::json> Apply(const nlohmann::json& document, bool dry_run);
+  StatusOr<nlohmann::json> Import(const nlohmann::json& workspace_config, bool dry_run);
+  StatusOr<nlohmann::json> AuditNow();
+  StatusOr<nlohmann::json> ListDeadLetters(const http::Request& request);
+  StatusOr<nlohmann::json> Redrive(const nlohmann::json& body);
+  Status RedriveLetters(const std::vector<DeadLetterRow>& rows);
+
+  const ApiDeps deps_;
+  Tails tails_;
+};
+
+/// The value of `name` in a query string, percent-decoded; "" when absent.
+std::string QueryValue(std::string_view query, std::string_view name);
+
+}  // namespace millrace::control_plane

@@ -1,0 +1,125 @@
+#include "services/control-plane/control_plane.h"
+
+#include <pthread.h>
+
+#include <condition_variable>
+#include <deque>
+#include <thread>
+#include <utility>
+
+#include "libs/base/file.h"
+#include "libs/base/hash.h"
+#include "libs/base/ids.h"
+#include "libs/base/mutex.h"
+#include "libs/config/local_source.h"
+#include "services/control-plane/api.h"
+#include "services/control-plane/log_reader.h"
+#include "services/control-plane/store.h"
+
+namespace millrace::control_plane {
+namespace {
+
+/// The token of `path`, made when there is none.
+StatusOr<std::string> TokenAt(const std::string& path) {
+  auto token = ReadFile(path);
+  if (token.ok()) {
+    while (!token->empty() && (token->back() == '\n' || token->back() == ' ')) token->pop_back();
+    if (token->size() < 16) {
+      return Error(StatusCode::kFailedPrecondition,
+                   "{} holds no token; delete the file to have a new one made", path);
+    }
+    return token;
+  }
+  if (token.status().code() != StatusCode::kNotFound) return token.status();
+  const std::string made = NewSecretHex(24);
+  MR_RETURN_IF_ERROR(WriteFileAtomically(path, made + "\n", 0600));
+  return made;
+}
+
+class ControlPlaneImpl final : public ControlPlane {
+ public:
+  ControlPlaneImpl(Deps deps, std::unique_ptr<Store> store, std::string token)
+      : store_(std::move(store)),
+        reader_(deps.log, *store_),
+        api_({.log = deps.log,
+              .clock = deps.clock,
+              .store = *store_,
+              .reader = reader_,
+              .config = config_,
+              .destinations = std::move(deps.destinations),
+              .token = std::move(token)}) {}
+  ~ControlPlaneImpl() override { Stop(); }
+
+  Status Load() {
+    MR_ASSIGN_OR_RETURN(config::v1::Workspace workspace, store_->LoadWorkspace());
+    config_.Set(std::make_shared<const config::v1::Workspace>(std::move(workspace)));
+    return OkStatus();
+  }
+
+  Status Start() override {
+    reader_.Start();
+    thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+    return OkStatus();
+  }
+
+  void Stop() override {
+    thread_.request_stop();
+    if (thread_.joinable()) thread_.join();
+    api_.Stop();
+    reader_.Stop();
+  }
+
+  config::ConfigSource& config() override { return config_; }
+
+  void Handle(http::Request request, http::Responder responder) override {
+    {
+      MutexLock lock(mu_);
+      if (waiting_.size() >= 256) {
+        return responder.Send({.status = 503, .headers = {{"Retry-After", "1"}}, .body = "busy\n"});
+      }
+      waiting_.emplace_back(std::move(request), std::move(responder));
+    }
+    wake_.notify_one();
+  }
+
+ private:
+  void Run(const std::stop_token& stop) {
+    pthread_setname_np(pthread_self(), "api");
+    while (true) {
+      std::unique_lock lock(mu_);
+      wake_.wait(lock, stop, [this] { return !waiting_.empty(); });
+      if (waiting_.empty()) return;  // stopped
+      auto [request, responder] = std::move(waiting_.front());
+      waiting_.pop_front();
+      lock.unlock();
+      api_.Handle(request, responder);
+    }
+  }
+
+  std::unique_ptr<Store> store_;
+  config::LocalSource config_;
+  LogReader reader_;
+  Api api_;
+  Mutex mu_;
+  std::condition_variable_any wake_;
+  std::deque<std::pair<http::Request, http::Responder>> waiting_;
+  std::jthread thread_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<ControlPlane>> ControlPlane::Create(
+    const settings::v1::ControlPlaneSettings& settings, Deps deps) {
+  if (settings.data_dir().empty()) {
+    return Error(StatusCode::kInvalidArgument, "control_plane.data_dir is not set");
+  }
+  MR_RETURN_IF_ERROR(MakeFolders(settings.data_dir()));
+  MR_ASSIGN_OR_RETURN(auto store, Store::Open(settings.data_dir() + "/control-plane.db"));
+  MR_ASSIGN_OR_RETURN(std::string token, TokenAt(settings.data_dir() + "/api-token"));
+  auto control_plane =
+      std::make_unique<ControlPlaneImpl>(std::move(deps), std::move(store), std::move(token));
+  MR_RETURN_IF_ERROR(control_plane->Load());
+  return control_plane;
+}
+
+}  // namespace millrace::control_plane

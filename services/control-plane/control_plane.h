@@ -1,0 +1,40 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "libs/base/clock.h"
+#include "libs/config/config_source.h"
+#include "libs/event_log/event_log.h"
+#include "libs/http/server.h"
+#include "millrace/settings/v1/control_plane.pb.h"
+#include "services/control-plane/workspace_document.h"
+
+namespace millrace::control_plane {
+
+struct Deps {
+  event_log::EventLog& log;
+  Clock& clock;
+  DestinationHooks destinations;
+};
+
+/// The one owner of configuration: the workspace, the REST API, the sums of what became of events, the
+/// dead letters. Owned by main; thread-safe once started.
+class ControlPlane {
+ public:
+  /// Opens the store, makes the API token at the first start. kFailedPrecondition: the folder cannot be
+  /// used, or a newer version made it.
+  static StatusOr<std::unique_ptr<ControlPlane>> Create(
+      const settings::v1::ControlPlaneSettings& settings, Deps deps);
+  virtual ~ControlPlane() = default;
+
+  virtual Status Start() = 0;
+  virtual void Stop() = 0;
+  /// The workspace, for the services of the same process.
+  virtual config::ConfigSource& config() = 0;
+  /// Requests below /api/. Answers from a thread of its own.
+  virtual void Handle(http::Request request, http::Responder responder) = 0;
+};
+
+}  // namespace millrace::control_plane

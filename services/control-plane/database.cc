@@ -1,0 +1,126 @@
+#include "services/control-plane/database.h"
+
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <array>
+
+namespace millrace::control_plane {
+namespace {
+
+/// Schema changes in order; a file's user_version is the number of those it has. Never edit one that
+/// was released: add the next.
+constexpr std::array kMigrations = {
+    R"sql(
+      CREATE TABLE workspace (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, body BLOB NOT NULL);
+      CREATE TABLE counts (stage TEXT, source TEXT, destination TEXT, fate INTEGER, reason TEXT,
+                           count INTEGER NOT NULL,
+                           PRIMARY KEY (stage, source, destination, fate, reason)) WITHOUT ROWID;
+      CREATE TABLE positions (topic TEXT, partition INTEGER, next_offset INTEGER NOT NULL,
+                              PRIMARY KEY (topic, partition)) WITHOUT ROWID;
+      CREATE TABLE counted (stage TEXT, topic TEXT, partition INTEGER, last_offset INTEGER NOT NULL,
+                            PRIMARY KEY (stage, topic, partition)) WITHOUT ROWID;
+      CREATE TABLE dead_letters (id TEXT PRIMARY KEY, destination TEXT, source TEXT, stage TEXT,
+                                 failed_at_us INTEGER, state TEXT NOT NULL, body BLOB NOT NULL);
+      CREATE INDEX dead_letters_by_destination ON dead_letters (state, destination, failed_at_us);
+    )sql",
+};
+
+Status SqliteError(sqlite3* database, std::string_view what) {
+  const int code = sqlite3_extended_errcode(database) & 0xff;
+  const StatusCode status = code == SQLITE_FULL || code == SQLITE_BUSY || code == SQLITE_IOERR
+                                ? StatusCode::kUnavailable
+                                : StatusCode::kInternal;
+  return Error(status, "store: {}: {}", what, sqlite3_errmsg(database));
+}
+
+}  // namespace
+
+Statement::Statement(sqlite3* database, std::string_view sql) : database_(database) {
+  sqlite3_prepare_v2(database, sql.data(), static_cast<int>(sql.size()), &statement_, nullptr);
+}
+Statement::~Statement() { sqlite3_finalize(statement_); }
+
+Statement& Statement::Bind(std::string_view text) {
+  sqlite3_bind_text64(statement_, next_++, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+  return *this;
+}
+Statement& Statement::Bind(int64_t value) {
+  sqlite3_bind_int64(statement_, next_++, value);
+  return *this;
+}
+Statement& Statement::BindBlob(std::string_view bytes) {
+  sqlite3_bind_blob64(statement_, next_++, bytes.data(), bytes.size(), SQLITE_TRANSIENT);
+  return *this;
+}
+
+StatusOr<bool> Statement::Step() {
+  if (statement_ == nullptr) return SqliteError(database_, "preparing");
+  const int code = sqlite3_step(statement_);
+  if (code == SQLITE_ROW) return true;
+  if (code == SQLITE_DONE) return false;
+  return SqliteError(database_, "running a statement");
+}
+
+Status Statement::Run() {
+  while (true) {
+    MR_ASSIGN_OR_RETURN(const bool row, Step());
+    if (!row) return OkStatus();
+  }
+}
+
+int64_t Statement::Int(int column) const { return sqlite3_column_int64(statement_, column); }
+std::string Statement::Text(int column) const {
+  const void* data = sqlite3_column_blob(statement_, column);
+  const int size = sqlite3_column_bytes(statement_, column);
+  return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), static_cast<size_t>(size));
+}
+
+StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path) {
+  std::unique_ptr<Database> database(new Database);
+  const mode_t before = umask(0077);
+  const int code = sqlite3_open_v2(path.c_str(), &database->handle_,
+                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
+                                   nullptr);
+  umask(before);
+  if (code != SQLITE_OK) {
+    return Error(StatusCode::kFailedPrecondition, "opening {}: {}", path,
+                 sqlite3_errmsg(database->handle_));
+  }
+  sqlite3_busy_timeout(database->handle_, 5000);
+  MR_RETURN_IF_ERROR(database->Execute(
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+      "PRAGMA cache_size=-2000;"));
+  MR_RETURN_IF_ERROR(database->Migrate(path));
+  return database;
+}
+
+Database::~Database() { sqlite3_close(handle_); }
+
+Status Database::Execute(const char* sql) {
+  if (sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr) == SQLITE_OK) return OkStatus();
+  return SqliteError(handle_, "running a statement");
+}
+
+Status Database::Migrate(const std::string& path) {
+  int64_t version = 0;
+  {
+    Statement ask(handle_, "PRAGMA user_version");
+    MR_ASSIGN_OR_RETURN(const bool row, ask.Step());
+    if (row) version = ask.Int(0);
+  }
+  if (version > static_cast<int64_t>(kMigrations.size())) {
+    return Error(StatusCode::kFailedPrecondition,
+                 "{} was made by a newer version of Millrace (schema {}, this one knows {}); run that "
+                 "version, or restore a backup from before the upgrade",
+                 path, version, kMigrations.size());
+  }
+  for (auto next = static_cast<size_t>(version); next < kMigrations.size(); ++next) {
+    const std::string sql = fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version={}; COMMIT;",
+                                        kMigrations[next], next + 1);
+    MR_RETURN_IF_ERROR(Annotate(Execute(sql.c_str()), fmt::format("migration {}", next + 1)));
+  }
+  return OkStatus();
+}
+
+}  // namespace millrace::control_plane

@@ -1,0 +1,110 @@
+#include "services/control-plane/log_reader.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <utility>
+
+#include "libs/base/log.h"
+
+namespace millrace::control_plane {
+namespace {
+
+const std::string kTopics[] = {std::string(event_log::kCountersTopic),
+                               std::string(event_log::kDeadLetterTopic)};
+
+}  // namespace
+
+void LogReader::Start() {
+  thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+}
+
+void LogReader::Stop() {
+  thread_.request_stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+void LogReader::Run(const std::stop_token& stop) {
+  pthread_setname_np(pthread_self(), "log-reader");
+  while (!stop.stop_requested()) {
+    const Status status = Read(stop);
+    if (status.ok()) continue;
+    log::Warning("reading counters and dead letters: {}; trying again", Message(status));
+    std::mutex mu;
+    std::condition_variable_any wake;
+    std::unique_lock lock(mu);
+    wake.wait_for(lock, stop, std::chrono::seconds(1), [] { return false; });
+  }
+}
+
+Status LogReader::Read(const std::stop_token& stop) {
+  std::vector<event_log::CommittedOffset> positions;
+  for (const std::string& topic : kTopics) {
+    MR_RETURN_IF_ERROR(log_.EnsureTopic(topic, {}));
+    MR_ASSIGN_OR_RETURN(const auto infos, log_.Describe(topic));
+    for (const auto& info : infos) {
+      MR_ASSIGN_OR_RETURN(const int64_t next, store_.Position(topic, info.partition));
+      positions.push_back({.partition = {topic, info.partition},
+                           .offset = std::max(next, info.begin_offset)});
+    }
+  }
+  {
+    MutexLock lock(mu_);
+    for (const auto& position : positions) positions_[position.partition] = position.offset;
+  }
+  MR_ASSIGN_OR_RETURN(const auto consumer, log_.NewConsumer({}));
+  MR_RETURN_IF_ERROR(consumer->Assign(positions));
+  std::stop_callback wake(stop, [&] { consumer->Wake(); });
+  while (!stop.stop_requested()) {
+    MR_ASSIGN_OR_RETURN(const auto batch, consumer->Poll({.timeout = std::chrono::milliseconds(1000)}));
+    MR_RETURN_IF_ERROR(Take(batch));
+  }
+  return OkStatus();
+}
+
+Status LogReader::Take(const event_log::RecordBatch& batch) {
+  std::map<event_log::TopicPartition, std::vector<const event_log::ConsumedRecord*>> by_partition;
+  for (const auto& record : batch.records) by_partition[batch.source_of(record)].push_back(&record);
+  for (const auto& [partition, records] : by_partition) {
+    std::vector<accounting::v1::Counters> counters;
+    std::vector<delivery::v1::DeadLetter> letters;
+    for (const auto* record : records) {
+      const auto size = static_cast<int>(record->value.size());
+      const bool readable = partition.topic == kTopics[0]
+                                ? counters.emplace_back().ParseFromArray(record->value.data(), size)
+                                : letters.emplace_back().ParseFromArray(record->value.data(), size);
+      if (!readable) log::Error("{} offset {} cannot be read", partition.topic, record->offset);
+    }
+    const int64_t next = records.back()->offset + 1;
+    MR_RETURN_IF_ERROR(
+        partition.topic == kTopics[0]
+            ? store_.AddCounters(counters, partition.topic, partition.partition, next)
+            : store_.AddDeadLetters(letters, partition.topic, partition.partition, next));
+    MutexLock lock(mu_);
+    positions_[partition] = next;
+    moved_.notify_all();
+  }
+  return OkStatus();
+}
+
+bool LogReader::CatchUp(std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  for (const std::string& topic : kTopics) {
+    const auto infos = log_.Describe(topic);
+    if (!infos.ok()) return false;
+    for (const auto& info : *infos) {
+      MutexLock lock(mu_);
+      const auto reached = [&] {
+        const auto found = positions_.find({topic, info.partition});
+        return found != positions_.end() && found->second >= info.end_offset;
+      };
+      while (!reached()) {
+        if (moved_.wait_until(lock.native(), deadline) == std::cv_status::timeout) return reached();
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace millrace::control_plane

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/base/status.h"
+#include "millrace/config/v1/workspace.pb.h"
+
+namespace millrace::control_plane {
+
+/// What the control plane asks of destination types; the catalogue answers.
+struct DestinationHooks {
+  /// kNotFound: no such type; kInvalidArgument: the configuration does not fit, with key and mend.
+  std::function<Status(std::string_view type, std::string_view config_json)> validate;
+  /// The configuration with secrets masked.
+  std::function<std::string(std::string_view type, std::string_view config_json)> mask;
+};
+
+/// One line of a plan.
+struct PlannedChange {
+  std::string action;  // create | update | unchanged | delete
+  std::string kind;    // source | destination | connection
+  std::string name;
+};
+
+/// Changes `workspace` to what a document asks for: {sources: [{name, type, writeKey, enabled, config}],
+/// destinations: [{name, type, enabled, config}], connections: [{source, destination, enabled}]}.
+/// Entities are matched by `id` or else by `name`; what the document does not name stays.
+/// A secret that comes masked ("***...") keeps its stored value.
+///
+/// kInvalidArgument says which entry and field is wrong and how to mend it; then `workspace` may have
+/// been changed in part and must be thrown away.
+StatusOr<std::vector<PlannedChange>> ApplyDocument(const nlohmann::json& document,
+                                                   const DestinationHooks& hooks,
+                                                   config::v1::Workspace* workspace);
+
+/// The same form, secrets masked.
+nlohmann::json ToDocument(const config::v1::Workspace& workspace, const DestinationHooks& hooks);
+
+/// A document out of RudderStack's workspaceConfig.json. What cannot be taken over is named in
+/// `warnings`; destinations of unknown types come disabled.
+StatusOr<nlohmann::json> DocumentFromRudderStack(const nlohmann::json& workspace_config,
+                                                 const DestinationHooks& hooks,
+                                                 std::vector<std::string>* warnings);
+
+}  // namespace millrace::control_plane
