@@ -2,171 +2,214 @@
 
 #include <simdjson.h>
 
-#include <utility>
+#include <cstring>
 
-#include "libs/base/clock.h"
 #include "libs/base/ids.h"
 #include "libs/event/event_fields.h"
+#include "libs/event/repair.h"
 #include "libs/event/scan.h"
-#include "services/gateway/json_check.h"
 
 namespace millrace::gateway {
 namespace {
 
 using event::EventFields;
 
-Status Refuse(std::string_view message) { return MakeStatus(StatusCode::kInvalidArgument, message); }
+constexpr Fault kNotAnObject{400, "invalid json", "event is not a JSON object"};
+constexpr Fault kTooDeep{400, "invalid json", "event is nested deeper than 128"};
+constexpr Fault kNotJson{400, "invalid json", "event is not JSON"};
+constexpr Fault kTooLarge{413, "request size exceeds max limit", "event is larger than the limit"};
+constexpr Fault kNoUser{400, "request neither has anonymousId nor userId",
+                        "event has neither anonymousId nor userId"};
+constexpr Fault kNoType{400, "event is not a valid rudder event", "event has no known type"};
+// Of an event that is too large to keep, the dead letter shows the beginning.
+constexpr size_t kKeptOfTooLarge = 64 << 10;
 
-/// Whether the whole text is JSON by simdjson, whose parser each thread keeps.
-bool IsJson(std::string_view text, int max_depth) {
-  thread_local simdjson::dom::parser parser;
-  if (parser.max_depth() != static_cast<size_t>(max_depth) &&
-      parser.allocate(text.size() + 64, static_cast<size_t>(max_depth)) != simdjson::SUCCESS) {
-    return false;
-  }
-  return parser.parse(text.data(), text.size()).error() == simdjson::SUCCESS;
-}
-
-bool Absent(std::string_view raw) { return raw.empty() || raw == "null" || raw == "\"\""; }
-
-/// Why an event with these fields can never be valid, or "". Fills type and ids of `accepted`.
-std::string_view Check(const EventFields& fields, const RequestInfo& info, AcceptedEvent* accepted) {
-  event::v1::EventMeta& meta = accepted->meta;
-  meta.set_type(info.type != event::v1::EVENT_TYPE_UNSPECIFIED
-                    ? info.type
-                    : event::ParseEventType(event::DecodeText(fields.type)));
-  meta.set_user_id(event::DecodeText(fields.user_id));
-  meta.set_anonymous_id(event::DecodeText(fields.anonymous_id));
-  accepted->user_key_user = meta.user_id().empty() ? meta.anonymous_id() : meta.user_id();
-  if (accepted->user_key_user.empty()) return "request neither has anonymousId nor userId";
-  if (meta.type() == event::v1::EVENT_TYPE_UNSPECIFIED) return "event is not a valid rudder event";
-  return {};
-}
-
-/// Splices in what the SDK left out.
-void FillIn(const EventFields& fields, AcceptedEvent* accepted,
-            Acceptance* acceptance) {
-  event::v1::EventMeta& meta = accepted->meta;
-  meta.set_message_id(event::DecodeText(fields.message_id));
-  std::vector<std::pair<std::string_view, std::string>> values;
-  if (meta.message_id().empty()) {
-    meta.set_message_id(NewUuid());
-    values.emplace_back("messageId", event::QuoteJson(meta.message_id()));
-  }
-  const std::string_view type = event::EventTypeName(meta.type());
-  if (fields.type.size() != type.size() + 2 || fields.type.substr(1, type.size()) != type) {
-    values.emplace_back("type", event::QuoteJson(type));
-  }
-  if (Absent(fields.original_timestamp) && !Absent(fields.timestamp)) {
-    values.emplace_back("originalTimestamp", std::string(fields.timestamp));
-  }
-  if (values.empty()) return;
-  accepted->bytes =
-      acceptance->spliced.emplace_back(event::SetFields(accepted->bytes, values));
-}
-
-void AddEvent(std::string_view raw, const RequestInfo& info, const Limits& limits, int64_t sent_at_us,
-              uint32_t repairs, Acceptance* acceptance) {
-  AcceptedEvent& accepted = acceptance->events.emplace_back();
-  accepted.bytes = raw;
-  accepted.meta.set_received_at_us(info.received_at_us);
-  accepted.meta.mutable_request_ip()->assign(info.request_ip);
-  accepted.meta.set_sent_at_us(sent_at_us);
-  accepted.meta.set_repairs(repairs);
-  EventFields fields;
-  std::string_view fault;
-  if (raw.size() > limits.max_event_bytes) {
-    fault = "request size exceeds max limit";
-  } else if (!event::ScanFields(raw, &fields).ok()) {
-    fault = "event is not a valid rudder event";
+// As event::DecodeText, into a string that keeps its room.
+void DecodeInto(std::string_view raw, std::string* text) {
+  if (raw.size() >= 2 && raw.front() == '"' && std::memchr(raw.data(), '\\', raw.size()) == nullptr) {
+    text->assign(raw.substr(1, raw.size() - 2));
   } else {
-    fault = Check(fields, info, &accepted);
+    *text = event::DecodeText(raw);
   }
-  if (acceptance->write_key.empty()) acceptance->write_key = event::DecodeText(fields.write_key);
-  if (repairs > 0) ++acceptance->repaired;
-  if (fault.empty()) return FillIn(fields, &accepted, acceptance);
-  ++acceptance->rejected;
-  accepted.meta.mutable_rejected_reason()->assign(fault);
-  accepted.meta.set_message_id(event::DecodeText(fields.message_id));
-  if (accepted.meta.message_id().empty()) accepted.meta.set_message_id(NewUuid());
 }
 
-/// Keeps an element of a batch that is no JSON for anyone.
-void AddBroken(std::string_view raw, const RequestInfo& info, const std::string& fault,
-               Acceptance* acceptance) {
-  AcceptedEvent& accepted = acceptance->events.emplace_back();
-  accepted.bytes = raw;
-  accepted.meta.set_received_at_us(info.received_at_us);
-  accepted.meta.mutable_request_ip()->assign(info.request_ip);
-  accepted.meta.set_message_id(NewUuid());
-  accepted.meta.set_rejected_reason("invalid json: " + fault);
-  ++acceptance->rejected;
+event::v1::EventType TypeOf(std::string_view raw) {
+  if (raw.size() < 2 || raw.front() != '"') return event::v1::EVENT_TYPE_UNSPECIFIED;
+  const auto type = event::ParseEventType(raw.substr(1, raw.size() - 2));
+  if (type != event::v1::EVENT_TYPE_UNSPECIFIED) return type;
+  return event::ParseEventType(event::DecodeText(raw));
 }
 
-/// The elements of the batch, each checked by itself when the body as a whole was not valid.
-Status AddBatch(std::string_view body, const RequestInfo& info, const Limits& limits, bool valid,
-                Acceptance* acceptance) {
-  std::string_view batch, sent_at, write_key;
-  const char* end = body.data() + body.size();
-  const char* start = event::scan::SkipSpace(body.data(), end);
-  if (start == end || *start != '{') return Refuse("invalid json");
-  event::scan::Members members(start, end);
-  for (event::scan::Member member; members.Next(&member);) {
-    if (event::scan::KeyIs(member.key, "batch")) batch = member.value;
-    if (event::scan::KeyIs(member.key, "sentAt")) sent_at = member.value;
-    if (event::scan::KeyIs(member.key, "writeKey")) write_key = member.value;
-  }
-  acceptance->write_key = event::DecodeText(write_key);
-  if (members.at() == nullptr) return Refuse("invalid json");
-  if (batch.empty() || batch.front() != '[') return Refuse("empty batch payload");
-  int64_t sent_at_us = 0;
-  if (!ParseTimestamp(event::DecodeText(sent_at), &sent_at_us)) sent_at_us = 0;
+bool Missing(std::string_view raw) { return raw.empty() || raw == "null"; }
 
-  const char* batch_end = batch.data() + batch.size();
-  event::scan::Elements elements(batch.data(), batch_end);
-  for (const char* element = nullptr; elements.Next(&element);) {
-    const char* element_end = event::scan::SkipValue(element, batch_end);
-    if (element_end == nullptr) return Refuse("invalid json");
-    elements.Advance(element_end);
-    const std::string_view raw(element, static_cast<size_t>(element_end - element));
-    if (valid || IsJson(raw, limits.max_depth)) {
-      AddEvent(raw, info, limits, sent_at_us, 0, acceptance);
-      continue;
-    }
-    std::string repaired, fault;
-    uint32_t repairs = 0;
-    if (CheckAndRepairJson(raw, limits.max_depth, &repaired, &repairs, &fault)) {
-      AddEvent(acceptance->spliced.emplace_back(std::move(repaired)), info, limits, sent_at_us,
-               repairs, acceptance);
-    } else {
-      AddBroken(raw, info, fault, acceptance);
-    }
-  }
-  return acceptance->events.empty() ? Refuse("empty batch payload") : OkStatus();
+event::v1::EventMeta& ReusedMeta() {
+  thread_local event::v1::EventMeta meta;
+  meta.Clear();
+  return meta;
 }
 
 }  // namespace
 
-Status Accept(std::string_view body, const RequestInfo& info, const Limits& limits,
-              Acceptance* acceptance) {
-  if (body.empty()) return Refuse("request body is nil");
-  const bool valid = IsJson(body, limits.max_depth + 2);
-  if (info.batch) return AddBatch(body, info, limits, valid, acceptance);
+struct Acceptance::Event {
+  std::string_view json;
+  EventFields fields;
+  int depth = 0;
   uint32_t repairs = 0;
-  if (!valid) {
-    std::string fault;
-    std::string& repaired = acceptance->spliced.emplace_back();
-    if (!CheckAndRepairJson(body, limits.max_depth, &repaired, &repairs, &fault)) {
-      return Refuse("invalid json");
-    }
-    body = repaired;
+  event::v1::EventMeta& meta;
+};
+
+Acceptance::Acceptance(const Request& request) : request_(request) {}
+
+std::string_view Acceptance::Keep(std::string_view text) {
+  if (text.empty()) return {};
+  auto* const kept = static_cast<char*>(arena_.allocate(text.size(), 1));
+  std::memcpy(kept, text.data(), text.size());
+  return {kept, text.size()};
+}
+
+const char* Acceptance::Take(const char* at, const char* end, Fault* fault) {
+  Event event{.meta = ReusedMeta()};
+  const char* const event_end = *at == '{'
+                                    ? event::scan::ScanObject(at, end, &event.fields, &event.depth)
+                                    : event::scan::SkipValue(at, end, &event.depth);
+  if (event_end == nullptr) return nullptr;
+  event.json = std::string_view(at, static_cast<size_t>(event_end - at));
+  const Fault found = Judge(event);
+  if (found.status != 0) {
+    if (fault != nullptr) *fault = found;
+    else Record(event, found);
+    return event_end;
   }
-  AddEvent(body, info, limits, 0, repairs, acceptance);
-  const std::string& reason = acceptance->events.front().meta.rejected_reason();
-  if (reason.empty()) return OkStatus();
-  return MakeStatus(body.size() > limits.max_event_bytes ? StatusCode::kResourceExhausted
-                                                         : StatusCode::kInvalidArgument,
-                    reason);
+  Stamp(event);
+  Record(event, {});
+  return event_end;
+}
+
+void Acceptance::TakeUnchecked(std::string_view json) {
+  tolerant_ = !IsPlainJson(json);
+  const char* const end = json.data() + json.size();
+  const char* const at = event::scan::SkipSpace(json.data(), end);
+  // The tolerant way checks what the scan has found to be the event: nothing may stand behind it.
+  const char* const event_end = at == end ? nullptr : event::scan::SkipValue(at, end);
+  if (event_end != nullptr && event::scan::SkipSpace(event_end, end) == end) {
+    if (Take(at, end) != nullptr) return;
+  }
+  Event event{.json = json, .meta = ReusedMeta()};
+  Record(event, kNotJson);
+}
+
+Fault Acceptance::Judge(Event& event) {
+  if (event.json.size() > request_.max_event_bytes) return kTooLarge;
+  if (event.depth > event::kMaxDepth) return kTooDeep;
+  if (tolerant_) {
+    const auto mended = event::Repair(event.json);
+    if (!mended.ok()) return kNotJson;
+    if (mended->repairs > 0) {
+      event.repairs = mended->repairs;
+      event.json = Keep(mended->json);
+      if (!event::ScanFields(event.json, &event.fields).ok()) return kNotAnObject;
+    }
+  }
+  if (event.json.front() != '{') return kNotAnObject;
+  const EventFields& fields = event.fields;
+  DecodeInto(fields.message_id, event.meta.mutable_message_id());
+  DecodeInto(fields.user_id, event.meta.mutable_user_id());
+  DecodeInto(fields.anonymous_id, event.meta.mutable_anonymous_id());
+  const auto type = path_type_ != event::v1::EVENT_TYPE_UNSPECIFIED ? path_type_ : TypeOf(fields.type);
+  event.meta.set_type(type);
+  if (type == event::v1::EVENT_TYPE_UNSPECIFIED) return kNoType;
+  if (event.meta.user_id().empty() && event.meta.anonymous_id().empty()) return kNoUser;
+  return {};
+}
+
+// Puts in what is missing: nearly always in front, so that the rest is one copy.
+void Acceptance::Stamp(Event& event) {
+  const EventFields& fields = event.fields;
+  const bool no_id = event.meta.message_id().empty();
+  const bool no_time = Missing(fields.timestamp) && Missing(fields.original_timestamp);
+  const bool no_type = path_type_ != event::v1::EVENT_TYPE_UNSPECIFIED && TypeOf(fields.type) != path_type_;
+  const bool null_anonymous = fields.anonymous_id == "null";
+  if (!no_id && !no_time && !no_type && !null_anonymous) return;
+  if (no_id) *event.meta.mutable_message_id() = NewUuid();
+  if (no_time && received_at_.empty()) {
+    received_at_ = '"' + FormatRfc3339Millis(request_.received_at_us) + '"';
+  }
+  const bool replaces = null_anonymous || (no_id && !fields.message_id.empty()) ||
+                        (no_time && !fields.original_timestamp.empty()) ||
+                        (no_type && !fields.type.empty());
+  if (replaces) {
+    std::vector<std::pair<std::string_view, std::string>> values;
+    if (no_id) values.emplace_back("messageId", event::QuoteJson(event.meta.message_id()));
+    if (no_time) values.emplace_back("originalTimestamp", received_at_);
+    if (no_type) values.emplace_back("type", event::QuoteJson(event::EventTypeName(path_type_)));
+    if (null_anonymous) values.emplace_back("anonymousId", "");
+    event.json = Keep(event::SetFields(event.json, values));
+    return;
+  }
+  const std::string_view type = event::EventTypeName(path_type_);
+  const size_t room = event.json.size() + 24 + event.meta.message_id().size() + 32 +
+                      received_at_.size() + 16 + type.size();
+  auto* const begin = static_cast<char*>(arena_.allocate(room, 1));
+  char* at = begin;
+  const auto put = [&at](std::string_view text) {
+    std::memcpy(at, text.data(), text.size());
+    at += text.size();
+  };
+  put("{");
+  if (no_id) {
+    put("\"messageId\":\"");
+    put(event.meta.message_id());
+    put("\",");
+  }
+  if (no_time) {
+    put("\"originalTimestamp\":");
+    put(received_at_);
+    put(",");
+  }
+  if (no_type) {
+    put("\"type\":\"");
+    put(type);
+    put("\",");
+  }
+  // An event without a member has been refused, so a member follows the comma.
+  put(event.json.substr(1));
+  event.json = std::string_view(begin, static_cast<size_t>(at - begin));
+}
+
+void Acceptance::Record(const Event& event, const Fault& fault) {
+  event::v1::EventMeta& meta = event.meta;
+  meta.set_workspace_id(request_.source->workspace_id);
+  meta.set_source_id(request_.source->id);
+  meta.set_received_at_us(request_.received_at_us);
+  meta.mutable_request_ip()->assign(request_.remote_ip);
+  meta.set_repairs(event.repairs);
+  if (Missing(event.fields.sent_at)) meta.set_sent_at_us(request_.sent_at_us);
+  std::string_view value = event.json;
+  if (fault.status != 0) {
+    meta.mutable_rejected_reason()->assign(fault.reason);
+    if (meta.message_id().empty()) *meta.mutable_message_id() = NewUuid();
+    if (fault.status == 413) value = value.substr(0, kKeptOfTooLarge);
+    ++rejected_;
+  } else {
+    ++accepted_;
+  }
+  if (event.repairs > 0) ++repaired_;
+  const size_t meta_size = meta.ByteSizeLong();
+  auto* const meta_bytes = static_cast<uint8_t*>(arena_.allocate(meta_size, 1));
+  meta.SerializeWithCachedSizesToArray(meta_bytes);
+  // Events of nobody are spread by their own id.
+  const bool nobody = meta.user_id().empty() && meta.anonymous_id().empty();
+  const std::string key = event::UserKey(meta.workspace_id(), meta.user_id(),
+                                         nobody ? meta.message_id() : meta.anonymous_id());
+  records_.push_back({event_log::kIngestTopic,
+                      {.key = Keep(key),
+                       .meta = {reinterpret_cast<const char*>(meta_bytes), meta_size},
+                       .value = value}});
+}
+
+bool IsPlainJson(std::string_view json) {
+  thread_local simdjson::dom::parser parser;
+  return parser.parse(json.data(), json.size()).error() == simdjson::SUCCESS;
 }
 
 }  // namespace millrace::gateway

@@ -1,53 +1,77 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <string>
+#include <memory_resource>
 #include <string_view>
 #include <vector>
 
-#include "libs/base/status.h"
+#include "libs/base/clock.h"
+#include "libs/event_log/event_log.h"
 #include "millrace/event/v1/event.pb.h"
+#include "services/gateway/sources.h"
 
 namespace millrace::gateway {
 
-struct Limits {
-  size_t max_event_bytes = 1 << 20;
-  int max_depth = 128;
+/// Why an event cannot be accepted; empty: it can.
+struct Fault {
+  int status = 0;            // for a request of one event
+  std::string_view body;     // the same: what RudderStack answers
+  std::string_view reason;   // for the dead letters
 };
 
-/// What is known of a request before its body is read.
-struct RequestInfo {
-  bool batch = false;                    // {"batch": [...]}, else one event
-  event::v1::EventType type{};           // of a single event's path; of a batch's events: in them
-  std::string_view request_ip;
-  int64_t received_at_us = 0;
+/// Turns events into records of topic `ingest`. One object per request, used by one thread; the records
+/// live as long as it and as the bodies the events are slices of.
+class Acceptance {
+ public:
+  struct Request {
+    const SourceEntry* source = nullptr;
+    std::string_view remote_ip;
+    int64_t received_at_us = 0;
+    int64_t sent_at_us = 0;      // of the request, 0 = absent
+    size_t max_event_bytes = 0;
+  };
+
+  explicit Acceptance(const Request& request);
+  Acceptance(const Acceptance&) = delete;
+  Acceptance& operator=(const Acceptance&) = delete;
+
+  /// The type that events have which the request's path names; they need none themselves.
+  void set_path_type(event::v1::EventType type) { path_type_ = type; }
+  /// The bodies were refused by the fast parser: each event is checked and mended on its own.
+  void set_tolerant(bool tolerant) { tolerant_ = tolerant; }
+  void set_sent_at_us(int64_t sent_at_us) { request_.sent_at_us = sent_at_us; }
+
+  /// Takes one event, whose JSON starts at `at` and may be followed by other text up to `end`; answers
+  /// where it ends, or null when that cannot be found. A faulty event becomes a record with the reason,
+  /// unless `fault` is given: then nothing is recorded and it is told.
+  const char* Take(const char* at, const char* end, Fault* fault = nullptr);
+
+  /// As Take, for an event on its own whose JSON nobody has checked yet.
+  void TakeUnchecked(std::string_view json);
+
+  const std::vector<event_log::TopicRecord>& records() const { return records_; }
+  uint32_t accepted() const { return accepted_; }
+  uint32_t rejected() const { return rejected_; }
+  uint32_t repaired() const { return repaired_; }
+
+ private:
+  struct Event;
+  Fault Judge(Event& event);
+  void Stamp(Event& event);
+  void Record(const Event& event, const Fault& fault);
+  std::string_view Keep(std::string_view text);
+
+  Request request_;
+  event::v1::EventType path_type_ = event::v1::EVENT_TYPE_UNSPECIFIED;
+  bool tolerant_ = false;
+  char buffer_[16 << 10];
+  std::pmr::monotonic_buffer_resource arena_{buffer_, sizeof buffer_};
+  std::vector<event_log::TopicRecord> records_;
+  std::string received_at_;  // as JSON, made when needed
+  uint32_t accepted_ = 0, rejected_ = 0, repaired_ = 0;
 };
 
-/// One event to be appended to topic `ingest`.
-struct AcceptedEvent {
-  std::string_view bytes;  // of the body, or of Acceptance::spliced
-  event::v1::EventMeta meta;  // workspace and source are the caller's to fill
-  std::string user_key_user;  // user id or anonymous id
-};
-
-/// The events of one request. The views are valid as long as the body and this object.
-struct Acceptance {
-  std::vector<AcceptedEvent> events;
-  std::deque<std::string> spliced;
-  std::string write_key;  // of the body, or its first event; "" when there is none
-  uint32_t rejected = 0;  // of `events`
-  uint32_t repaired = 0;  // of `events`
-};
-
-/// Reads a body, checks its structure and fills in what SDKs leave out: messageId, type. A bad event of a
-/// batch is kept with EventMeta.rejected_reason set; the others are not touched by it.
-///
-/// kInvalidArgument, with the message to answer, when the body cannot be read or holds one event that
-/// can never be valid; kResourceExhausted when that event is too large. A lone surrogate, invalid UTF-8
-/// or a number beyond a double's range is repaired, or kept as it is where JSON allows it, and counted.
-/// Thread-safe; the body must outlive `acceptance`.
-Status Accept(std::string_view body, const RequestInfo& info, const Limits& limits,
-              Acceptance* acceptance);
+/// Whether `json` is one JSON value that the fast parser takes. Any thread.
+bool IsPlainJson(std::string_view json);
 
 }  // namespace millrace::gateway

@@ -1,289 +1,403 @@
 #include "services/gateway/gateway.h"
 
-#include <fmt/format.h>
-
-#include <thread>
-#include <utility>
-#include <vector>
-
 #include "libs/base/backoff.h"
-#include "libs/base/failpoint.h"
-#include "libs/base/hash.h"
 #include "libs/event/event_fields.h"
-#include "services/gateway/inflate.h"
+#include "libs/event/repair.h"
+#include "libs/event/scan.h"
+#include "services/gateway/gunzip.h"
+#include "services/gateway/http_fields.h"
 
 namespace millrace::gateway {
 namespace {
 
-/// What a path asks for; kNone: nothing of ours.
-enum class Endpoint { kNone, kEvents, kHealth, kSourceConfig, kSegmentSettings };
+using event::v1::EventType;
 
-struct Target {
-  Endpoint endpoint = Endpoint::kNone;
-  bool batch = false;
-  event::v1::EventType type{};
+constexpr size_t kDefaultBodyBytes = 4'096'000;
+constexpr size_t kDefaultEventBytes = 900'000;
+// Deeper bodies are refused as a whole; an event that is too deep by itself costs only itself.
+constexpr int kMaxBodyDepth = 4096;
+
+size_t Or(uint64_t value, size_t fallback) {
+  return value == 0 ? fallback : static_cast<size_t>(value);
+}
+
+const std::vector<double>& RequestBounds() {
+  static const std::vector<double> kBounds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                              0.1,    0.25,  0.5,    1,     2.5,  5,     10};
+  return kBounds;
+}
+
+// What a batch's outer object says.
+struct Outer {
+  std::string_view batch, sent_at, write_key;
 };
 
-Target TargetOf(std::string_view path) {
-  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
-  if (path == "/health" || path == "/health/live" || path == "/health/ready") {
-    return {.endpoint = Endpoint::kHealth};
+bool ScanOuter(std::string_view body, Outer* outer) {
+  const char* const end = body.data() + body.size();
+  event::scan::Members members(event::scan::SkipSpace(body.data(), end), end);
+  event::scan::Member member;
+  while (members.Next(&member)) {
+    if (event::scan::KeyIs(member.key, "batch")) outer->batch = member.value;
+    else if (event::scan::KeyIs(member.key, "sentAt")) outer->sent_at = member.value;
+    else if (event::scan::KeyIs(member.key, "writeKey")) outer->write_key = member.value;
   }
-  if (path == "/sourceConfig") return {.endpoint = Endpoint::kSourceConfig};
-  if (path.substr(0, 13) == "/v1/projects/") return {.endpoint = Endpoint::kSegmentSettings};
-  if (path == "/beacon/v1/batch") return {.endpoint = Endpoint::kEvents, .batch = true};
-  if (path.substr(0, 4) != "/v1/") return {};
-  const std::string_view name = path.substr(4);
-  if (name == "batch" || name == "b" || name == "import") {
-    return {.endpoint = Endpoint::kEvents, .batch = true};
-  }
-  constexpr std::pair<std::string_view, event::v1::EventType> kShort[] = {
-      {"i", event::v1::IDENTIFY}, {"t", event::v1::TRACK}, {"p", event::v1::PAGE},
-      {"s", event::v1::SCREEN},   {"g", event::v1::GROUP}, {"a", event::v1::ALIAS}};
-  for (const auto& [letter, type] : kShort) {
-    if (name == letter) return {.endpoint = Endpoint::kEvents, .type = type};
-  }
-  const event::v1::EventType type = event::ParseEventType(name);
-  if (type == event::v1::EVENT_TYPE_UNSPECIFIED || type == event::v1::RECORD) return {};
-  return {.endpoint = Endpoint::kEvents, .type = type};
+  return members.at() != nullptr;
 }
 
-/// The user of Basic credentials, whose password SDKs leave empty.
-std::string BasicUser(std::string_view authorization) {
-  constexpr std::string_view kBasic = "Basic ";
-  std::string credentials;
-  if (authorization.substr(0, kBasic.size()) != kBasic ||
-      !DecodeBase64(authorization.substr(kBasic.size()), &credentials)) {
-    return {};
+// The write key that the first event with one carries.
+std::string KeyOfEvents(std::string_view batch) {
+  const char* const end = batch.data() + batch.size();
+  event::scan::Elements elements(batch.data(), end);
+  const char* at = nullptr;
+  while (elements.Next(&at)) {
+    event::EventFields fields;
+    const char* const after = *at == '{' ? event::scan::ScanObject(at, end, &fields)
+                                         : event::scan::SkipValue(at, end);
+    if (after == nullptr) return {};
+    if (std::string key = event::DecodeText(fields.write_key); !key.empty()) return key;
+    elements.Advance(after);
   }
-  return credentials.substr(0, credentials.find(':'));
-}
-
-std::string QueryWriteKey(std::string_view query) {
-  constexpr std::string_view kName = "writeKey=";
-  const size_t at = query.find(kName);
-  if (at == std::string_view::npos || (at > 0 && query[at - 1] != '&')) return {};
-  const std::string_view rest = query.substr(at + kName.size());
-  return std::string(rest.substr(0, rest.find('&')));
-}
-
-/// Browsers: any origin may send, with its credentials, and remember that for 15 minutes. (With a
-/// Max-Age of 0 the last batch before a page unloads is lost: its preflight goes out, the POST does not.)
-http::Headers CorsHeaders(const http::Request& request) {
-  const std::string_view origin = request.Header("origin");
-  if (origin.empty()) return {};
-  return {{"Access-Control-Allow-Origin", std::string(origin)},
-          {"Access-Control-Allow-Credentials", "true"},
-          {"Vary", "Origin"}};
-}
-
-http::Response Preflight(const http::Request& request) {
-  http::Response response{.status = 204, .headers = CorsHeaders(request)};
-  response.headers.emplace_back("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-  const std::string_view asked = request.Header("access-control-request-headers");
-  if (!asked.empty()) response.headers.emplace_back("Access-Control-Allow-Headers", asked);
-  response.headers.emplace_back("Access-Control-Max-Age", "900");
-  return response;
+  return {};
 }
 
 }  // namespace
 
-Gateway::Gateway(const settings::v1::GatewaySettings& settings, Deps deps)
-    : deps_(deps),
-      limits_{.max_event_bytes =
-                  settings.max_event_bytes() == 0 ? 1u << 20 : settings.max_event_bytes()},
-      max_body_bytes_(settings.max_body_bytes() == 0 ? 4'096'000 : settings.max_body_bytes()),
-      trust_forwarded_for_(settings.trust_forwarded_for()) {}
+struct Gateway::Route {
+  enum class Kind { kSingle, kBatch } kind;
+  EventType type;
+  bool beacon;
+};
+
+/// What answering takes, once the request itself has been read.
+struct Gateway::Call {
+  http::Responder responder;
+  MonotonicTime started;
+  std::string origin;
+};
+
+http::ServerOptions Gateway::ServerOptionsOf(const settings::v1::GatewaySettings& settings) {
+  http::ServerOptions options;
+  options.address = settings.address().empty() ? "0.0.0.0" : settings.address();
+  options.port = static_cast<uint16_t>(Or(settings.port(), 8080));
+  options.threads = static_cast<int>(Or(settings.threads(), 1));
+  options.max_body_bytes = Or(settings.max_body_bytes(), kDefaultBodyBytes);
+  options.max_connections = Or(settings.max_connections(), options.max_connections);
+  options.max_buffered_bytes = Or(settings.max_buffered_bytes(), options.max_buffered_bytes);
+  return options;
+}
+
+Gateway::Gateway(const settings::v1::GatewaySettings& settings, const Deps& deps)
+    : max_body_bytes_(Or(settings.max_body_bytes(), kDefaultBodyBytes)),
+      max_event_bytes_(Or(settings.max_event_bytes(), kDefaultEventBytes)),
+      trust_forwarded_for_(settings.trust_forwarded_for()),
+      clock_(deps.clock),
+      metrics_(deps.metrics),
+      duration_(deps.metrics.GetHistogram("millrace_gateway_request_duration_seconds",
+                                          "From the request's last byte to the answer.",
+                                          RequestBounds())),
+      sources_(deps.config, deps.metrics) {}
+
+Gateway::~Gateway() { appender_.reset(); }
 
 StatusOr<std::unique_ptr<Gateway>> Gateway::Create(const settings::v1::GatewaySettings& settings,
-                                                   Deps deps) {
-  MR_RETURN_IF_ERROR(deps.log.EnsureTopic(std::string(event_log::kIngestTopic),
-                                          {.partitions = deps.ingest_partitions}));
+                                                   const Deps& deps) {
+  MR_RETURN_IF_ERROR(deps.log.Describe(std::string(event_log::kIngestTopic)).status());
   std::unique_ptr<Gateway> gateway(new Gateway(settings, deps));
   MR_ASSIGN_OR_RETURN(gateway->appender_, deps.log.NewAppender());
-  gateway->subscription_ = deps.workspace.Subscribe(
-      [raw = gateway.get()](const config::WorkspacePtr& workspace) { raw->OnWorkspace(workspace); });
   return gateway;
 }
 
-Gateway::~Gateway() {
-  subscription_.reset();
-  appender_.reset();  // answers what is outstanding
-}
+bool Gateway::Ready() const { return !draining_.load() && sources_.Ready(); }
 
-void Gateway::OnWorkspace(const config::WorkspacePtr& workspace) {
-  auto keys = std::make_shared<WriteKeys>();
-  for (const auto& source : workspace->sources()) {
-    const telemetry::Labels labels = {{"source", source.id()}};
-    const SourceEntry entry{
-        .workspace_id = workspace->id(),
-        .source_id = source.id(),
-        .enabled = source.enabled(),
-        .accepted = &deps_.metrics.GetCounter("millrace_gateway_events_accepted_total",
-                                              "Events taken and durable.", labels),
-        .rejected = &deps_.metrics.GetCounter("millrace_gateway_events_rejected_total",
-                                              "Events taken that go to the dead letters.", labels),
-        .repaired = &deps_.metrics.GetCounter("millrace_gateway_events_repaired_total",
-                                              "Events whose JSON was repaired.", labels)};
-    for (const std::string& key : source.write_keys()) keys->by_key.emplace(key, entry);
-  }
-  write_keys_.Set(std::move(keys));
-}
+void Gateway::Enter() { running_.fetch_add(1); }
 
-void Gateway::Answer(const http::Responder& responder, int status, std::string_view body,
-                     http::Headers headers) {
-  headers.emplace_back("Content-Type", "text/plain; charset=utf-8");
-  if (status == 503) headers.emplace_back("Retry-After", FastRandom() % 2 == 0 ? "1" : "2");
-  std::string text(body);
-  if (status != 200) {
-    text += '\n';
-    deps_.metrics
-        .GetCounter("millrace_gateway_requests_refused_total", "Requests not answered with 200.",
-                    {{"status", std::to_string(status)}})
-        .Increment();
-  }
-  responder.Send({.status = status, .headers = std::move(headers), .body = std::move(text)});
-}
-
-void Gateway::Handle(http::Request request, http::Responder responder) {
-  if (request.method == "OPTIONS") return responder.Send(Preflight(request));
-  const Target target = TargetOf(request.path);
-  http::Headers json = CorsHeaders(request);
-  json.emplace_back("Content-Type", "application/json");
-  switch (target.endpoint) {
-    case Endpoint::kNone:
-      return Answer(responder, 404, "not found", CorsHeaders(request));
-    case Endpoint::kHealth: {
-      const bool good = request.path.find("ready") == std::string::npos || Ready();
-      return responder.Send({.status = good ? 200 : 503,
-                             .headers = std::move(json),
-                             .body = good ? R"({"status":"UP"})" : R"({"status":"NOT_READY"})"});
-    }
-    case Endpoint::kSourceConfig: {
-      std::string key = BasicUser(request.Header("authorization"));
-      if (key.empty()) key = QueryWriteKey(request.query);
-      const auto keys = write_keys_.Get();
-      const auto found = keys->by_key.find(key);
-      if (found == keys->by_key.end()) {
-        return Answer(responder, 401, "invalid write key", CorsHeaders(request));
-      }
-      // Destinations are all cloud mode: one listed here would be loaded into the page.
-      return responder.Send(
-          {.headers = std::move(json),
-           .body = fmt::format(R"({{"source":{{"id":{},"enabled":{},"config":{{}},"destinations":[]}}}})",
-                               event::QuoteJson(found->second.source_id), found->second.enabled)});
-    }
-    case Endpoint::kSegmentSettings: {
-      const std::string rest = request.path.substr(13);
-      return responder.Send(
-          {.headers = std::move(json),
-           .body = fmt::format(R"({{"integrations":{{"Segment.io":{{"apiKey":{}}}}},"plan":{{}}}})",
-                               event::QuoteJson(rest.substr(0, rest.find('/'))))});
-    }
-    case Endpoint::kEvents:
-      break;
-  }
-  if (request.method != "POST") {
-    return Answer(responder, 400, "invalid http request method", CorsHeaders(request));
-  }
-  std::string_view ip = request.remote_ip;
-  if (const std::string_view forwarded = request.Header("x-forwarded-for");
-      trust_forwarded_for_ && !forwarded.empty()) {
-    ip = forwarded.substr(forwarded.rfind(',') + 1);
-    while (!ip.empty() && ip.front() == ' ') ip.remove_prefix(1);
-  }
-  const RequestInfo info{.batch = target.batch,
-                         .type = target.type,
-                         .request_ip = ip,
-                         .received_at_us = deps_.clock.NowMicros()};
-  HandleEvents(request, info, responder);
-}
-
-void Gateway::HandleEvents(const http::Request& request, const RequestInfo& info,
-                           const http::Responder& responder) {
-  http::Headers cors = CorsHeaders(request);
-  std::shared_ptr<const std::string> inflated;
-  std::string_view body = request.body.view();
-  if (body.substr(0, 2) == "\x1f\x8b") {  // gzip, whatever the header says
-    auto content = Inflate(body, max_body_bytes_);
-    if (!content.ok()) {
-      const bool large = content.status().code() == StatusCode::kResourceExhausted;
-      return Answer(responder, large ? 413 : 400, Message(content.status()), std::move(cors));
-    }
-    inflated = std::make_shared<const std::string>(*std::move(content));
-    body = *inflated;
-  }
-  Acceptance acceptance;
-  const Status status = Accept(body, info, limits_, &acceptance);
-
-  std::string key = BasicUser(request.Header("authorization"));
-  if (key.empty()) key = QueryWriteKey(request.query);
-  if (key.empty()) key = acceptance.write_key;
-  const auto keys = write_keys_.Get();
-  const auto source = keys->by_key.find(key);
-  if (key.empty()) return Answer(responder, 401, "failed to read writekey from header", std::move(cors));
-  if (source == keys->by_key.end()) {
-    return Answer(responder, 401, "invalid write key", std::move(cors));
-  }
-  if (!source->second.enabled) return Answer(responder, 404, "source is disabled", std::move(cors));
-  if (!status.ok()) {
-    const bool large = status.code() == StatusCode::kResourceExhausted;
-    return Answer(responder, large ? 413 : 400, Message(status), std::move(cors));
-  }
-  if (const Status failpoint = Failpoint("gateway.before_append"); !failpoint.ok()) {
-    return Answer(responder, 503, "service unavailable", std::move(cors));
-  }
-  Append(source->second, acceptance, std::move(cors), responder);
-}
-
-void Gateway::Append(const SourceEntry& source, Acceptance& acceptance, http::Headers cors,
-                     const http::Responder& responder) {
-  thread_local std::vector<event_log::TopicRecord> records;
-  thread_local std::vector<std::string> keys;
-  thread_local std::vector<std::string> metas;
-  const size_t count = acceptance.events.size();
-  records.clear();
-  if (metas.size() < count) {
-    metas.resize(count);
-    keys.resize(count);
-  }
-  for (size_t i = 0; i < count; ++i) {
-    AcceptedEvent& event = acceptance.events[i];
-    event.meta.set_workspace_id(source.workspace_id);
-    event.meta.set_source_id(source.source_id);
-    event.meta.SerializeToString(&metas[i]);
-    keys[i] = event::UserKey(source.workspace_id, event.user_key_user, {});
-    records.push_back({.topic = event_log::kIngestTopic,
-                       .record = {.key = keys[i], .meta = metas[i], .value = event.bytes}});
-  }
-  ++in_flight_;
-  appender_->Append(
-      records, [this, accepted = source.accepted, rejected = source.rejected,
-                repaired = source.repaired, count, bad = acceptance.rejected,
-                mended = acceptance.repaired, cors = std::move(cors),
-                responder](const Status& status) mutable {
-        if (status.ok()) {
-          accepted->Add(static_cast<double>(count));
-          if (bad > 0) rejected->Add(bad);
-          if (mended > 0) repaired->Add(mended);
-          (void)Failpoint("gateway.after_append");
-          Answer(responder, 200, "ok", std::move(cors));
-        } else if (status.code() == StatusCode::kInvalidArgument) {
-          Answer(responder, 413, "request size exceeds max limit", std::move(cors));
-        } else {
-          Answer(responder, 503, "service unavailable", std::move(cors));
-        }
-        --in_flight_;
-      });
+void Gateway::Leave() {
+  if (running_.fetch_sub(1) != 1 || !draining_.load()) return;
+  MutexLock lock(mu_);
+  idle_.notify_all();
 }
 
 bool Gateway::Drain(std::chrono::milliseconds deadline) {
-  const auto until = std::chrono::steady_clock::now() + deadline;
-  while (in_flight_ > 0) {
-    if (std::chrono::steady_clock::now() >= until) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  draining_.store(true);
+  MutexLock lock(mu_);
+  return idle_.wait_for(lock.native(), deadline, [this] { return running_.load() == 0; });
+}
+
+std::string_view Gateway::RemoteIp(const http::Request& request) const {
+  if (!trust_forwarded_for_) return request.remote_ip;
+  std::string_view chain = request.Header("x-forwarded-for");
+  if (const size_t comma = chain.rfind(','); comma != std::string_view::npos) {
+    chain.remove_prefix(comma + 1);
   }
-  return true;
+  while (!chain.empty() && chain.front() == ' ') chain.remove_prefix(1);
+  return chain.empty() ? std::string_view(request.remote_ip) : chain;
+}
+
+void Gateway::AnswerWith(const Call& call, http::Response response) const {
+  if (!call.origin.empty()) {
+    response.headers.emplace_back("Access-Control-Allow-Origin", call.origin);
+    response.headers.emplace_back("Access-Control-Allow-Credentials", "true");
+    response.headers.emplace_back("Vary", "Origin");
+  }
+  const int status = response.status;
+  auto& slot = requests_by_status_[static_cast<size_t>(status) % 600];
+  telemetry::Counter* counter = slot.load(std::memory_order_acquire);
+  if (counter == nullptr) {
+    counter = &metrics_.GetCounter("millrace_gateway_requests_total", "Requests by status.",
+                                   {{"status", std::to_string(status)}});
+    slot.store(counter, std::memory_order_release);
+  }
+  counter->Increment();
+  duration_.Observe(std::chrono::duration<double>(clock_.Monotonic() - call.started).count());
+  call.responder.Send(std::move(response));
+}
+
+void Gateway::Answer(const Call& call, int status, std::string_view body) const {
+  http::Response response;
+  response.status = status;
+  response.headers.reserve(5);
+  response.headers.emplace_back("Content-Type", "text/plain; charset=utf-8");
+  if (status == 503 || status == 429) {
+    response.headers.emplace_back("Retry-After", std::to_string(1 + FastRandom() % 3));
+  }
+  response.body.reserve(body.size() + 1);
+  response.body = body;
+  if (status >= 400) response.body += '\n';
+  AnswerWith(call, std::move(response));
+}
+
+void Gateway::Handle(http::Request request, http::Responder responder) {
+  Call call{std::move(responder), clock_.Monotonic(), std::string(request.Header("origin"))};
+  std::string_view path = request.path;
+  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  using Kind = Route::Kind;
+  static const StringMap<Route> kRoutes = {
+      {"/v1/identify", {Kind::kSingle, event::v1::IDENTIFY, false}},
+      {"/v1/i", {Kind::kSingle, event::v1::IDENTIFY, false}},
+      {"/v1/track", {Kind::kSingle, event::v1::TRACK, false}},
+      {"/v1/t", {Kind::kSingle, event::v1::TRACK, false}},
+      {"/v1/page", {Kind::kSingle, event::v1::PAGE, false}},
+      {"/v1/p", {Kind::kSingle, event::v1::PAGE, false}},
+      {"/v1/screen", {Kind::kSingle, event::v1::SCREEN, false}},
+      {"/v1/s", {Kind::kSingle, event::v1::SCREEN, false}},
+      {"/v1/group", {Kind::kSingle, event::v1::GROUP, false}},
+      {"/v1/g", {Kind::kSingle, event::v1::GROUP, false}},
+      {"/v1/alias", {Kind::kSingle, event::v1::ALIAS, false}},
+      {"/v1/a", {Kind::kSingle, event::v1::ALIAS, false}},
+      {"/v1/merge", {Kind::kSingle, event::v1::MERGE, false}},
+      {"/v1/batch", {Kind::kBatch, event::v1::EVENT_TYPE_UNSPECIFIED, false}},
+      {"/v1/b", {Kind::kBatch, event::v1::EVENT_TYPE_UNSPECIFIED, false}},
+      {"/v1/import", {Kind::kBatch, event::v1::EVENT_TYPE_UNSPECIFIED, false}},
+      {"/beacon/v1/batch", {Kind::kBatch, event::v1::EVENT_TYPE_UNSPECIFIED, true}},
+  };
+  const bool read = request.method == "GET" || request.method == "HEAD";
+  if (request.method == "OPTIONS") {
+    http::Response response{204, {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
+                                  {"Access-Control-Max-Age", "900"}}, {}};
+    if (const auto wanted = request.Header("access-control-request-headers"); !wanted.empty()) {
+      response.headers.emplace_back("Access-Control-Allow-Headers", wanted);
+    }
+    return AnswerWith(call, std::move(response));
+  }
+  if (const auto route = kRoutes.find(path); route != kRoutes.end()) {
+    if (request.method != "POST") return Answer(call, 400, "invalid http request method");
+    return Ingest(route->second, request, std::move(call));
+  }
+  constexpr std::string_view kProjects = "/v1/projects/", kSettings = "/settings";
+  if (read && path == "/sourceConfig") return SourceConfig(request, call);
+  if (read && path.size() > kProjects.size() + kSettings.size() &&
+      path.substr(0, kProjects.size()) == kProjects &&
+      path.substr(path.size() - kSettings.size()) == kSettings) {
+    path.remove_prefix(kProjects.size());
+    path.remove_suffix(kSettings.size());
+    return ProjectSettings(request, path, call);
+  }
+  if (read && (path == "/health" || path == "/")) {
+    return AnswerWith(call, {200, {{"Content-Type", "application/json"}},
+                             R"({"service":"millrace-gateway","server":"UP","ready":)" +
+                                 std::string(Ready() ? "true}" : "false}")});
+  }
+  if (read && path == "/health/live") return Answer(call, 200, "ok");
+  if (read && path == "/health/ready") {
+    return Ready() ? Answer(call, 200, "ok") : Answer(call, 503, "not ready");
+  }
+  Answer(call, 404, "no such path");
+}
+
+void Gateway::Ingest(const Route& route, const http::Request& request, Call call) {
+  if (!sources_.Ready()) return Answer(call, 503, "service unavailable");
+  std::string key = route.beacon ? std::string() : BasicUser(request.Header("authorization"));
+  if (key.empty()) key = QueryParameter(request.query, "writeKey");
+  std::shared_ptr<const SourceEntry> source;
+  // Senders without a key, or with a wrong one, are turned away before their body costs anything.
+  if (!key.empty()) {
+    source = sources_.Find(key);
+    if (source == nullptr) return Answer(call, 401, "invalid write key");
+    if (!source->enabled) return Answer(call, 404, "source is disabled");
+  }
+  std::string_view body = request.body.view();
+  if (body.empty()) return Answer(call, 400, "request body is nil");
+  std::string unpacked;
+  const std::string_view coding = request.Header("content-encoding");
+  const bool gzip_bytes = body.size() > 2 && body[0] == '\x1f' && body[1] == '\x8b';
+  if (gzip_bytes) {  // whatever the header says: JSON never starts like this
+    auto text = Gunzip(body, max_body_bytes_);
+    if (!text.ok() && text.status().code() == StatusCode::kResourceExhausted) {
+      return Answer(call, 413, "request size exceeds max limit");
+    }
+    if (!text.ok()) return Answer(call, 400, "failed to read body from request");
+    unpacked = *std::move(text);
+    body = unpacked;
+  } else if (!coding.empty() && coding != "identity") {
+    return Answer(call, 400, "failed to read body from request");
+  }
+  if (body.size() > max_body_bytes_) return Answer(call, 413, "request size exceeds max limit");
+  if (body.substr(0, 3) == "\xef\xbb\xbf") body.remove_prefix(3);
+  IngestBody(route, request, body, std::move(source), std::move(call));
+}
+
+void Gateway::IngestBody(const Route& route, const http::Request& request, std::string_view body,
+                         std::shared_ptr<const SourceEntry> source, Call call) {
+  const bool tolerant = !IsPlainJson(body);
+  if (tolerant && !event::Repair(body, kMaxBodyDepth).ok()) return Answer(call, 400, "invalid json");
+  const bool batch = route.kind == Route::Kind::kBatch;
+  const char* const end = body.data() + body.size();
+  const char* const begin = event::scan::SkipSpace(body.data(), end);
+  if (begin == end || *begin != '{') {
+    return Answer(call, 400, batch ? "empty batch payload" : "event is not a valid rudder event");
+  }
+  Outer outer;
+  if ((batch || source == nullptr) && !ScanOuter(body, &outer)) return Answer(call, 400, "invalid json");
+  const bool has_batch = !outer.batch.empty() && outer.batch.front() == '[';
+  if (source == nullptr) {
+    std::string key = event::DecodeText(outer.write_key);
+    if (key.empty() && batch && has_batch) key = KeyOfEvents(outer.batch);
+    if (key.empty()) {
+      return Answer(call, 401, route.beacon ? "failed to read writekey from query params"
+                                            : "failed to read writekey from header");
+    }
+    source = sources_.Find(key);
+    if (source == nullptr) return Answer(call, 401, "invalid write key");
+    if (!source->enabled) return Answer(call, 404, "source is disabled");
+  }
+  source->bytes->Add(static_cast<double>(body.size()));
+  Acceptance acceptance({.source = source.get(),
+                         .remote_ip = RemoteIp(request),
+                         .received_at_us = clock_.NowMicros(),
+                         .max_event_bytes = max_event_bytes_});
+  acceptance.set_tolerant(tolerant);
+  if (!batch) {
+    acceptance.set_path_type(route.type);
+    Fault fault;
+    if (acceptance.Take(begin, end, &fault) == nullptr) return Answer(call, 400, "invalid json");
+    if (fault.status != 0) {
+      source->rejected->Increment();
+      return Answer(call, fault.status, fault.body);
+    }
+    return Append(acceptance, std::move(source), std::move(call));
+  }
+  if (!has_batch) return Answer(call, 400, "empty batch payload");
+  if (int64_t sent_at = 0; ParseTimestamp(event::DecodeText(outer.sent_at), &sent_at)) {
+    acceptance.set_sent_at_us(sent_at);
+  }
+  event::scan::Elements elements(outer.batch.data(), end);
+  const char* at = nullptr;
+  while (elements.Next(&at)) {
+    const char* const after = acceptance.Take(at, end);
+    if (after == nullptr) return Answer(call, 400, "invalid json");
+    elements.Advance(after);
+  }
+  if (acceptance.records().empty()) return Answer(call, 400, "empty batch payload");
+  Append(acceptance, std::move(source), std::move(call));
+}
+
+void Gateway::CountEvents(const SourceEntry& source, const Taken& taken, uint32_t repaired) const {
+  if (taken.accepted > 0) source.accepted->Add(taken.accepted);
+  if (taken.rejected > 0) source.rejected->Add(taken.rejected);
+  if (repaired > 0) source.repaired->Add(repaired);
+}
+
+void Gateway::Append(const Acceptance& acceptance, std::shared_ptr<const SourceEntry> source,
+                     Call call) {
+  const Taken taken{acceptance.accepted(), acceptance.rejected()};
+  Enter();
+  appender_->Append(acceptance.records(), [this, taken, repaired = acceptance.repaired(),
+                                           source = std::move(source),
+                                           call = std::move(call)](const Status& status) {
+    if (status.ok()) {
+      CountEvents(*source, taken, repaired);
+      Answer(call, 200, "ok");
+    } else if (status.code() == StatusCode::kInvalidArgument) {
+      Answer(call, 413, "request size exceeds max limit");
+    } else {
+      Answer(call, 503, "service unavailable");
+    }
+    Leave();
+  });
+}
+
+void Gateway::TakeEvents(std::string_view write_key, std::span<const std::string_view> events,
+                         std::string_view remote_ip, TakenDone done) {
+  const auto refuse = [&done](StatusCode code, std::string_view message) {
+    done(MakeStatus(code, message), {});
+  };
+  if (!sources_.Ready()) return refuse(StatusCode::kUnavailable, "service unavailable");
+  std::shared_ptr<const SourceEntry> source = sources_.Find(write_key);
+  if (source == nullptr) return refuse(StatusCode::kUnauthenticated, "invalid write key");
+  if (!source->enabled) return refuse(StatusCode::kFailedPrecondition, "source is disabled");
+  if (events.empty()) return refuse(StatusCode::kInvalidArgument, "empty batch payload");
+  Acceptance acceptance({.source = source.get(),
+                         .remote_ip = remote_ip,
+                         .received_at_us = clock_.NowMicros(),
+                         .max_event_bytes = max_event_bytes_});
+  size_t bytes = 0;
+  for (const std::string_view json : events) {
+    bytes += json.size();
+    acceptance.TakeUnchecked(json);
+  }
+  source->bytes->Add(static_cast<double>(bytes));
+  const Taken taken{acceptance.accepted(), acceptance.rejected()};
+  Enter();
+  appender_->Append(acceptance.records(), [this, taken, repaired = acceptance.repaired(),
+                                           source = std::move(source),
+                                           done = std::move(done)](const Status& status) {
+    if (status.ok()) CountEvents(*source, taken, repaired);
+    done(status, status.ok() ? taken : Taken{});
+    Leave();
+  });
+}
+
+void Gateway::SourceConfig(const http::Request& request, const Call& call) const {
+  if (!sources_.Ready()) return Answer(call, 503, "service unavailable");
+  std::string key = BasicUser(request.Header("authorization"));
+  if (key.empty()) key = QueryParameter(request.query, "writeKey");
+  if (key.empty()) return Answer(call, 401, "failed to read writekey from header");
+  const auto source = sources_.Find(key);
+  if (source == nullptr) return Answer(call, 401, "invalid write key");
+  // Destinations listed here would be loaded into the page; ours are all reached from the server.
+  std::string body = R"({"source":{"id":)" + event::QuoteJson(source->id) + R"(,"name":)" +
+                     event::QuoteJson(source->name) + R"(,"writeKey":)" + event::QuoteJson(key) +
+                     R"(,"enabled":)" + (source->enabled ? "true" : "false") +
+                     R"(,"workspaceId":)" + event::QuoteJson(source->workspace_id) +
+                     R"(,"config":{},"destinations":[]}})";
+  AnswerWith(call, {200, {{"Content-Type", "application/json"}}, std::move(body)});
+}
+
+void Gateway::ProjectSettings(const http::Request& request, std::string_view write_key,
+                              const Call& call) const {
+  if (!sources_.Ready()) return Answer(call, 503, "service unavailable");
+  if (sources_.Find(write_key) == nullptr) return Answer(call, 401, "invalid write key");
+  // Segment's SDK sends with the key and to the host that stand here.
+  const std::string host = std::string(request.Header("host")) + "/v1";
+  const bool tls = request.Header("x-forwarded-proto") == "https";
+  std::string body = R"({"integrations":{"Segment.io":{"apiKey":)" + event::QuoteJson(write_key) +
+                     R"(,"apiHost":)" + event::QuoteJson(host) + R"(,"protocol":")" +
+                     (tls ? "https" : "http") +
+                     R"(","unbundledIntegrations":[],"addBundledMetadata":true}},)"
+                     R"("plan":{"track":{"__default":{"enabled":true}},"identify":{"__default":{"enabled":true}},)"
+                     R"("group":{"__default":{"enabled":true}}},"edgeFunction":{},"remotePlugins":[],)"
+                     R"("analyticsNextEnabled":true})";
+  AnswerWith(call, {200, {{"Content-Type", "application/json"}}, std::move(body)});
 }
 
 }  // namespace millrace::gateway

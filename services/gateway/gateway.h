@@ -2,79 +2,102 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "libs/base/clock.h"
-#include "libs/base/snapshot.h"
-#include "libs/base/string_map.h"
+#include "libs/base/mutex.h"
+#include "libs/base/status.h"
 #include "libs/config/config_source.h"
 #include "libs/event_log/event_log.h"
 #include "libs/http/server.h"
 #include "libs/telemetry/metrics.h"
 #include "millrace/settings/v1/gateway.pb.h"
 #include "services/gateway/acceptance.h"
+#include "services/gateway/sources.h"
 
 namespace millrace::gateway {
 
+/// What the gateway uses; all of it outlives the gateway.
 struct Deps {
   event_log::EventLog& log;
-  config::ConfigSource& workspace;
+  config::ConfigSource& config;
   telemetry::Metrics& metrics;
-  Clock& clock;
-  int ingest_partitions = 4;  // of topic `ingest`, when it is not there yet
+  Clock& clock = SystemClock();
 };
 
-/// Takes events over HTTP: finds the source by its write key, checks structure, appends to topic
-/// `ingest`, and answers once that is durable. Paths, status codes and bodies are RudderStack's and
-/// Segment's, so that their SDKs work unmodified.
+/// The ingestion API: RudderStack's and Segment's paths, answered as their SDKs expect. An event is
+/// acknowledged when the log has it, never before.
 ///
-/// Owned by main. Handle may be called from any thread and does not block.
+/// Thread-safety: all methods may be called from any thread. Destroy it after the HTTP server that
+/// calls Handle.
 class Gateway {
  public:
+  /// Errors: kNotFound when the log has no topic `ingest`; those of the log.
   static StatusOr<std::unique_ptr<Gateway>> Create(const settings::v1::GatewaySettings& settings,
-                                                   Deps deps);
-  ~Gateway();
+                                                   const Deps& deps);
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;
+  ~Gateway();
 
+  /// Answers one request. An http::Handler.
   void Handle(http::Request request, http::Responder responder);
-  /// Whether events would be taken now: there is a configuration.
-  bool Ready() const { return deps_.workspace.Current() != nullptr; }
-  /// Waits until what was taken is answered. False: `deadline` came first.
+  /// Whether a workspace has come and requests are taken.
+  bool Ready() const;
+  /// Waits until every request under way is answered; false after `deadline`. From now on Ready() is
+  /// false, so that load balancers turn away; requests that still come are served.
   bool Drain(std::chrono::milliseconds deadline);
 
+  /// For the gRPC service: takes `events` for `write_key` and calls `done` once, from any thread. OK: all
+  /// are durable. Errors: kUnauthenticated (unknown key), kFailedPrecondition (disabled source),
+  /// kInvalidArgument (no events), and those of Appender::Append.
+  struct Taken {
+    uint32_t accepted = 0;
+    uint32_t rejected = 0;
+  };
+  using TakenDone = std::function<void(Status, Taken)>;
+  void TakeEvents(std::string_view write_key, std::span<const std::string_view> events,
+                  std::string_view remote_ip, TakenDone done);
+
+  /// The HTTP server's options that the settings ask for.
+  static http::ServerOptions ServerOptionsOf(const settings::v1::GatewaySettings& settings);
+
  private:
-  struct SourceEntry {
-    std::string workspace_id;
-    std::string source_id;
-    bool enabled = false;
-    telemetry::Counter* accepted = nullptr;
-    telemetry::Counter* rejected = nullptr;
-    telemetry::Counter* repaired = nullptr;
-  };
-  struct WriteKeys {
-    StringMap<SourceEntry> by_key;
-  };
+  struct Route;
+  struct Call;
+  Gateway(const settings::v1::GatewaySettings& settings, const Deps& deps);
 
-  Gateway(const settings::v1::GatewaySettings& settings, Deps deps);
-  void OnWorkspace(const config::WorkspacePtr& workspace);
-  void HandleEvents(const http::Request& request, const RequestInfo& info,
-                    const http::Responder& responder);
-  void Append(const SourceEntry& source, Acceptance& acceptance, http::Headers cors,
-              const http::Responder& responder);
-  void Answer(const http::Responder& responder, int status, std::string_view body,
-              http::Headers headers);
+  void Ingest(const Route& route, const http::Request& request, Call call);
+  void IngestBody(const Route& route, const http::Request& request, std::string_view body,
+                  std::shared_ptr<const SourceEntry> source, Call call);
+  void Append(const Acceptance& acceptance, std::shared_ptr<const SourceEntry> source, Call call);
+  void Answer(const Call& call, int status, std::string_view body) const;
+  void AnswerWith(const Call& call, http::Response response) const;
+  void SourceConfig(const http::Request& request, const Call& call) const;
+  void ProjectSettings(const http::Request& request, std::string_view write_key,
+                       const Call& call) const;
+  void Enter();
+  void Leave();
+  void CountEvents(const SourceEntry& source, const Taken& taken, uint32_t repaired) const;
+  std::string_view RemoteIp(const http::Request& request) const;
 
-  const Deps deps_;
-  const Limits limits_;
   const size_t max_body_bytes_;
+  const size_t max_event_bytes_;
   const bool trust_forwarded_for_;
-  Snapshot<WriteKeys> write_keys_;
-  std::unique_ptr<event_log::Appender> appender_;
-  std::atomic<int64_t> in_flight_{0};
-  std::shared_ptr<void> subscription_;
+  Clock& clock_;
+  telemetry::Metrics& metrics_;
+  telemetry::Histogram& duration_;
+  Sources sources_;
+  mutable std::atomic<telemetry::Counter*> requests_by_status_[600] = {};
+  std::atomic<bool> draining_{false};
+  std::atomic<int64_t> running_{0};
+  Mutex mu_;
+  std::condition_variable idle_;
+  std::unique_ptr<event_log::Appender> appender_;  // last: its callbacks use the rest
 };
 
 }  // namespace millrace::gateway
