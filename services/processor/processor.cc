@@ -40,6 +40,8 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
   return processor;
 }
 
+Processor::Processor(Deps deps) : deps_(std::move(deps)) {}
+
 Processor::~Processor() { Stop(std::chrono::milliseconds(0)); }
 
 Status Processor::Start() {

@@ -46,7 +46,7 @@ class Processor {
   void Stop(std::chrono::milliseconds deadline);
 
  private:
-  explicit Processor(Deps deps) : deps_(std::move(deps)) {}
+  explicit Processor(Deps deps);
 
   const Deps deps_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -22,7 +22,7 @@ def main():
     choice = random.Random(7)
     namespace = "killed" if conninfo() else None
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=127.0.0.0/8",
+    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]",
                                                                         "warehouse_loader.allowed_networks=127.0.0.0/8"])
     stack.start()
     stack.apply(workspace(sink.port, namespace))

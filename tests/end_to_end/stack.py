@@ -115,24 +115,23 @@ class OneProcess:
             self.kill()
             raise
 
-    def cli(self, *arguments, stdin=None):
-        """Runs the command line against it; its standard output."""
-        done = subprocess.run([self.program, *arguments, "--url", self.url], input=stdin, text=True,
-                              capture_output=True, check=False,
-                              env={**os.environ, "MILLRACE_TOKEN": self.token()})
-        if done.returncode != 0:
-            raise RuntimeError(f"millrace {' '.join(arguments)}: {done.stderr or done.stdout}")
-        return done.stdout
+    def api(self, method, path, body=None):
+        """Calls the REST API; the answer's JSON."""
+        request = urllib.request.Request(self.url + "/api/v1" + path, method=method,
+                                         data=None if body is None else json.dumps(body).encode(),
+                                         headers={"Authorization": "Bearer " + self.token()})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"{method} {path}: {error.code} {error.read().decode()}") from error
 
     def token(self):
         with open(os.path.join(self.folder, "data", "api-token"), encoding="utf-8") as file:
             return file.read().strip()
 
     def apply(self, workspace):
-        path = os.path.join(self.folder, "workspace.yaml")
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(workspace, file)  # JSON is YAML
-        return self.cli("apply", "-f", path)
+        return self.api("POST", "/apply", workspace)
 
     def audit(self):
-        return json.loads(self.cli("audit", "--json"))
+        return self.api("GET", "/audit")

@@ -28,7 +28,7 @@ class Bench:
 
     def up(self, workspace, *settings):
         stack = OneProcess(self.build, os.path.join(self.work, f"up{len(self.started)}"),
-                           ["router.allowed_networks=127.0.0.0/8", *settings])
+                           ["router.allowed_networks=[127.0.0.0/8]", *settings])
         self.started.append(stack)
         stack.start()
         stack.apply(workspace)

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "libs/base/clock.h"
+#include "libs/event_log/event_log.h"
+#include "millrace/settings/v1/common.pb.h"
+
+namespace millrace::service {
+
+/// Opens the log that the settings name. `data_dir` is where the local log goes unless they say otherwise.
+StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
+    const settings::v1::EventLogSettings& settings, const std::string& data_dir, Clock& clock);
+
+/// Partitions of new topics under these settings.
+int IngestPartitions(const settings::v1::EventLogSettings& settings);
+int DestinationPartitions(const settings::v1::EventLogSettings& settings);
+
+}  // namespace millrace::service

@@ -1,0 +1,63 @@
+// The command line: `millrace up` runs everything in this process, the other commands are clients of the
+// control plane's API.
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "libs/config/settings.h"
+#include "libs/script/worker.h"
+#include "libs/service/run.h"
+#include "services/millrace/up.h"
+
+namespace {
+
+struct UpArguments {
+  std::string config_path;
+  std::string data_dir;
+  std::string listen;
+  std::vector<std::string> settings;
+};
+
+millrace::Status Up(const UpArguments& arguments) {
+  std::vector<std::pair<std::string, std::string>> overrides;
+  for (const std::string& setting : arguments.settings) {
+    const size_t equals = setting.find('=');
+    if (equals == std::string::npos) {
+      return millrace::Error(millrace::StatusCode::kInvalidArgument,
+                             "--set takes key.path=value, not '{}'", setting);
+    }
+    overrides.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
+  }
+  if (!arguments.data_dir.empty()) overrides.emplace_back("data_dir", arguments.data_dir);
+  if (!arguments.listen.empty()) overrides.emplace_back("listen", '"' + arguments.listen + '"');
+  millrace::settings::v1::ProcessSettings settings;
+  MR_RETURN_IF_ERROR(millrace::config::LoadSettings(arguments.config_path, "MILLRACE",
+                                                    millrace::service::Environment(), overrides,
+                                                    &settings));
+  MR_RETURN_IF_ERROR(millrace::service::SetUpProcess("millrace", settings.telemetry()));
+  return millrace::up::Run(settings);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  millrace::script::MaybeRunWorker(argc, argv);
+  CLI::App app("Millrace: the self-hosted customer data pipeline", "millrace");
+  app.require_subcommand(1);
+  UpArguments arguments;
+  CLI::App* up = app.add_subcommand("up", "Run all services in this process");
+  up->add_option("--config", arguments.config_path, "Settings file (YAML)");
+  up->add_option("--data-dir", arguments.data_dir, "Folder of all data [./millrace-data]");
+  up->add_option("--listen", arguments.listen, "host:port of events and API [127.0.0.1:8080]");
+  up->add_option("--set", arguments.settings, "key.path=value, a single setting; may be repeated")
+      ->allow_extra_args(false);
+  up->footer("Example: millrace up --data-dir /var/lib/millrace --listen 0.0.0.0:8080");
+  up->callback([&] {
+    millrace::service::BlockSignals();
+    const int code = millrace::service::Exit("millrace", Up(arguments));
+    if (code != 0) throw CLI::RuntimeError(code);
+  });
+  CLI11_PARSE(app, argc, argv);
+  return 0;
+}

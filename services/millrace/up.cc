@@ -1,0 +1,168 @@
+#include "services/millrace/up.h"
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "libs/base/file.h"
+#include "libs/base/log.h"
+#include "libs/destination/catalogue.h"
+#include "libs/destination/script_mapper.h"
+#include "libs/http/server.h"
+#include "libs/script/worker_pool.h"
+#include "libs/service/open_log.h"
+#include "libs/service/run.h"
+#include "libs/telemetry/metrics.h"
+#include "services/control-plane/control_plane.h"
+#include "services/gateway/gateway.h"
+#include "services/processor/processor.h"
+#include "services/router/router.h"
+
+namespace millrace::up {
+namespace {
+
+using settings::v1::ProcessSettings;
+
+constexpr std::chrono::milliseconds kDrain{10'000};
+
+/// Whether the list of services, comma between, empty for all, names `service`.
+bool Runs(const ProcessSettings& settings, std::string_view service) {
+  if (settings.services().empty()) return true;
+  const std::string list = "," + settings.services() + ",";
+  return list.find("," + std::string(service) + ",") != std::string::npos;
+}
+
+control_plane::DestinationHooks HooksOf(const destination::Catalogue& catalogue) {
+  return {
+      .validate = [&catalogue](std::string_view type, std::string_view config) -> Status {
+        const auto* found = catalogue.Find(type);
+        if (found == nullptr) {
+          return Error(StatusCode::kInvalidArgument, "there is no destination type '{}'", type);
+        }
+        return destination::ValidateConfig(found->definition, config);
+      },
+      .mask = [&catalogue](std::string_view type, std::string_view config) -> std::string {
+        const auto* found = catalogue.Find(type);
+        // A type that is not known any more: nobody can say what of it is secret.
+        return found == nullptr ? "{}" : destination::MaskSecrets(found->definition, config);
+      }};
+}
+
+router::DestinationTypes RouterTypes(const destination::Catalogue& catalogue,
+                                     script::WorkerPool& scripts) {
+  return {
+      .find = [&catalogue](const std::string& type) -> const destination::v1::Definition* {
+        const auto* found = catalogue.Find(type);
+        return found == nullptr ? nullptr : &found->definition;
+      },
+      .make_mapper = [&catalogue, &scripts](const config::v1::Destination& configured)
+          -> StatusOr<std::shared_ptr<destination::Mapper>> {
+        const auto* found = catalogue.Find(configured.type());
+        if (found == nullptr) {
+          return Error(StatusCode::kNotFound, "there is no destination type '{}'", configured.type());
+        }
+        return destination::MakeMapper(found->definition, found->mapping_source,
+                                       configured.config_json(), scripts);
+      }};
+}
+
+http::Handler Mount(gateway::Gateway& gateway, control_plane::ControlPlane& control_plane,
+                    telemetry::Metrics& metrics) {
+  return [&](http::Request request, http::Responder responder) {
+    if (request.path.rfind("/api/", 0) == 0) {
+      return control_plane.Handle(std::move(request), std::move(responder));
+    }
+    if (request.path == "/metrics" && request.method == "GET") {
+      return responder.Send({.headers = {{"Content-Type", "text/plain; version=0.0.4"}},
+                             .body = metrics.Render()});
+    }
+    gateway.Handle(std::move(request), std::move(responder));
+  };
+}
+
+}  // namespace
+
+Status Run(const ProcessSettings& given) {
+  ProcessSettings settings = given;
+  if (settings.data_dir().empty()) settings.set_data_dir("millrace-data");
+  if (settings.listen().empty()) settings.set_listen("127.0.0.1:8080");
+  const std::string& data_dir = settings.data_dir();
+  MR_ASSIGN_OR_RETURN(const auto listen, service::ParseListenAddress(settings.listen()));
+  MR_RETURN_IF_ERROR(MakeFolders(data_dir));
+
+  destination::Catalogue catalogue = destination::Catalogue::Builtin();
+  if (!settings.destinations_dir().empty()) {
+    MR_RETURN_IF_ERROR(catalogue.LoadFolder(settings.destinations_dir()));
+  }
+  telemetry::Metrics metrics;
+  MR_ASSIGN_OR_RETURN(const auto log,
+                      service::OpenEventLog(settings.event_log(), data_dir, SystemClock()));
+
+  settings.mutable_control_plane()->set_data_dir(data_dir);
+  MR_ASSIGN_OR_RETURN(
+      const auto control_plane,
+      control_plane::ControlPlane::Create(
+          settings.control_plane(),
+          {.log = *log, .clock = SystemClock(), .destinations = HooksOf(catalogue)}));
+
+  const int ingest_partitions = service::IngestPartitions(settings.event_log());
+  const int destination_partitions = service::DestinationPartitions(settings.event_log());
+  if (settings.processor().state_dir().empty()) {
+    settings.mutable_processor()->set_state_dir(data_dir + "/processor");
+  }
+  MR_ASSIGN_OR_RETURN(
+      const auto processor,
+      processor::Processor::Create(
+          settings.processor(),
+          {.log = *log,
+           .clock = SystemClock(),
+           .metrics = metrics,
+           .workspace = control_plane->config(),
+           .types = [&catalogue](std::string_view type) -> const destination::v1::Definition* {
+             const auto* found = catalogue.Find(type);
+             return found == nullptr ? nullptr : &found->definition;
+           },
+           .ingest_partitions = ingest_partitions,
+           .destination_partitions = destination_partitions}));
+  MR_RETURN_IF_ERROR(log->EnsureTopic(std::string(event_log::kIngestTopic),
+                                      {.partitions = ingest_partitions}));
+  MR_ASSIGN_OR_RETURN(
+      const auto gateway,
+      gateway::Gateway::Create(
+          settings.gateway(), {.log = *log, .config = control_plane->config(), .metrics = metrics}));
+  script::ScriptSettings script_settings;
+  if (settings.script_workers() > 0) {
+    script_settings.workers = static_cast<int>(settings.script_workers());
+  }
+  MR_ASSIGN_OR_RETURN(const auto scripts, script::WorkerPool::Start(script_settings));
+  MR_ASSIGN_OR_RETURN(const auto router,
+                      router::Router::Create(settings.router(),
+                                             {.log = *log,
+                                              .clock = SystemClock(),
+                                              .metrics = metrics,
+                                              .workspace = control_plane->config(),
+                                              .types = RouterTypes(catalogue, *scripts),
+                                              .destination_partitions = destination_partitions}));
+
+  MR_RETURN_IF_ERROR(control_plane->Start());
+  if (Runs(settings, "processor")) MR_RETURN_IF_ERROR(processor->Start());
+  if (Runs(settings, "router")) MR_RETURN_IF_ERROR(router->Start());
+  http::ServerOptions http_options = gateway::Gateway::ServerOptionsOf(settings.gateway());
+  http_options.address = listen.host;
+  http_options.port = listen.port;
+  MR_ASSIGN_OR_RETURN(const auto server,
+                      http::Server::Start(http_options, Mount(*gateway, *control_plane, metrics)));
+  log::Info("ready: http://{}:{}, data in {}", listen.host, server->port(), data_dir);
+
+  log::Info("{}: draining", service::WaitForSignal());
+  gateway->Drain(kDrain);
+  server->Stop(kDrain);
+  if (Runs(settings, "processor")) processor->Stop(kDrain);
+  if (Runs(settings, "router")) router->Stop(kDrain);
+  control_plane->Stop();
+  log::Info("stopped");
+  return OkStatus();
+}
+
+}  // namespace millrace::up
