@@ -12,8 +12,8 @@ from scenario_one_process import settle
 from stack import OneProcess
 
 ROUNDS = int(os.environ.get("MILLRACE_KILL_ROUNDS", "6"))
-EVENTS_A_ROUND, USERS = 3_000, 200
-WINDOW = 1_000  # most that one kill may leave in flight at the webhook
+EVENTS_A_ROUND, USERS = 15_000, 200
+WINDOW = 2_000  # most that one kill may leave in flight at the webhook
 
 
 def main():
@@ -22,8 +22,7 @@ def main():
     choice = random.Random(7)
     namespace = "killed" if conninfo() else None
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]",
-                                                                        "warehouse_loader.allowed_networks=127.0.0.0/8"])
+    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
     stack.start()
     stack.apply(workspace(sink.port, namespace))
     sender = Sender(stack.url, WRITE_KEY, EVENTS_A_ROUND * ROUNDS, USERS, os.path.join(options.work, "sender.ndjson"),

@@ -16,8 +16,7 @@ def main():
     verdict = Verdict()
     namespace = "one_process" if conninfo() else None
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]",
-                                                                        "warehouse_loader.allowed_networks=127.0.0.0/8"])
+    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
     stack.start()
     try:
         stack.apply(workspace(sink.port, namespace))

@@ -39,8 +39,7 @@ def main():
         "python-rudderstack": [python, "send.py", "rudderstack", url, WRITE_KEY, "python-rudderstack"],
         "python-segment": [python, "send.py", "segment", url, WRITE_KEY, "python-segment"],
     }
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]",
-                                                                        "warehouse_loader.allowed_networks=127.0.0.0/8"])
+    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
     stack.start()
     try:
         stack.apply(workspace(sink.port, namespace))

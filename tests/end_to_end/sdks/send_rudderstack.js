@@ -10,4 +10,5 @@ client.page({ userId, name: "Home", properties: { url: "/" } });
 client.screen({ userId, name: "Main" });
 client.group({ userId, groupId: "g1", traits: { name: "Acme" } });
 client.alias({ userId, previousId: "anonymous-1" });
-client.flush(() => process.exit(0));
+// A flush sends one batch; the rest leaves with the flush interval.
+client.flush(() => setTimeout(() => process.exit(0), 2000));
