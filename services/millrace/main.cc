@@ -8,6 +8,7 @@
 #include "libs/config/settings.h"
 #include "libs/script/worker.h"
 #include "libs/service/run.h"
+#include "services/millrace/cli/commands.h"
 #include "services/millrace/up.h"
 
 namespace {
@@ -58,6 +59,7 @@ int main(int argc, char** argv) {
     const int code = millrace::service::Exit("millrace", Up(arguments));
     if (code != 0) throw CLI::RuntimeError(code);
   });
+  millrace::AddClientCommands(app);
   CLI11_PARSE(app, argc, argv);
   return 0;
 }
