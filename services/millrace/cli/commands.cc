@@ -1,22 +1,240 @@
 #include "services/millrace/cli/commands.h"
 
 #include <CLI/CLI.hpp>
-#include <iostream>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
-#include "services/millrace/cli/command.h"
+#include "libs/base/file.h"
+#include "libs/config/settings.h"
+#include "services/millrace/cli/runner.h"
+#include "services/millrace/cli/table.h"
 
-namespace millrace {
+namespace millrace::cli {
+namespace {
 
-void AddClientCommands(CLI::App& app) {
-  cli::AddWorkspaceCommands(app);
-  cli::AddEventCommands(app);
-  cli::AddAccountCommands(app);
-  cli::AddMapCommand(app);
-  CLI::App* version = app.add_subcommand("version", "Print the version");
-  version->callback([] { std::cout << "millrace " MILLRACE_VERSION "\n"; });
-  app.footer(
-      "Commands that talk to a running Millrace find it at --url or MILLRACE_URL, and its API token in\n"
-      "--token, MILLRACE_TOKEN or the file api-token of the data folder.");
+using Json = nlohmann::json;
+using Rows = std::vector<std::vector<std::string>>;
+
+StatusOr<int> PostPlan(const Target& target, const std::string& path, const std::string& file,
+                       bool dry_run) {
+  MR_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+  // JSON goes as it is: the server says where it is wrong. Everything else is read as YAML.
+  std::string body = text;
+  if (!Json::accept(text)) {
+    auto converted = config::YamlToJson(text);
+    if (!converted.ok()) return Annotate(converted.status(), file);
+    body = *std::move(converted);
+  }
+  MR_ASSIGN_OR_RETURN(
+      const Json plan,
+      CallApiJson(target, {.method = "POST",
+                           .path = path,
+                           .query = {{"dry_run", dry_run ? "true" : ""}},
+                           .body = std::move(body)}));
+  if (target.json) return 0;
+  Rows rows;
+  for (const Json& change : plan.value("changes", Json::array())) {
+    rows.push_back({Text(change, "action"), Text(change, "kind"), Text(change, "name")});
+  }
+  Print(FormatTable(rows));
+  for (const Json& warning : plan.value("warnings", Json::array())) {
+    Print("warning: " + (warning.is_string() ? warning.get<std::string>() : warning.dump()) + "\n");
+  }
+  Print(dry_run ? std::string("nothing was changed (--dry-run)\n")
+                : "applied, revision " + Text(plan, "revision") + "\n");
+  return 0;
 }
 
-}  // namespace millrace
+std::string Enabled(const Json& entity) {
+  return entity.is_object() && entity.value("enabled", true) ? "yes" : "no";
+}
+
+std::string SourcesTable(const Json& list) {
+  Rows rows = {{"NAME", "TYPE", "ENABLED", "WRITE KEY", "ID"}};
+  for (const Json& one : list) {
+    std::string key = Text(one, "writeKey");
+    if (key.empty() && one.contains("writeKeys") && one["writeKeys"].is_array()) {
+      for (const Json& entry : one["writeKeys"]) {
+        if (entry.is_string()) key += (key.empty() ? "" : ",") + entry.get<std::string>();
+      }
+    }
+    rows.push_back({Text(one, "name"), Text(one, "type"), Enabled(one), key, Text(one, "id")});
+  }
+  return FormatTable(rows);
+}
+
+std::string DestinationsTable(const Json& list) {
+  Rows rows = {{"NAME", "TYPE", "ENABLED", "ID"}};
+  for (const Json& one : list) {
+    rows.push_back({Text(one, "name"), Text(one, "type"), Enabled(one), Text(one, "id")});
+  }
+  return FormatTable(rows);
+}
+
+std::string ConnectionsTable(const Json& list) {
+  Rows rows = {{"SOURCE", "DESTINATION", "ENABLED", "ID"}};
+  for (const Json& one : list) {
+    rows.push_back({Text(one, "source"), Text(one, "destination"), Enabled(one), Text(one, "id")});
+  }
+  return FormatTable(rows);
+}
+
+StatusOr<int> Get(const Target& target, const std::string& what) {
+  MR_ASSIGN_OR_RETURN(const Json answer, CallApiJson(target, {.path = "/api/v1/" + what}));
+  if (target.json) return 0;
+  const Json none = Json::array();
+  if (what == "sources") {
+    Print(SourcesTable(answer));
+  } else if (what == "destinations") {
+    Print(DestinationsTable(answer));
+  } else if (what == "connections") {
+    Print(ConnectionsTable(answer));
+  } else {
+    Print("SOURCES\n" + SourcesTable(answer.value("sources", none)) + "\nDESTINATIONS\n" +
+          DestinationsTable(answer.value("destinations", none)) + "\nCONNECTIONS\n" +
+          ConnectionsTable(answer.value("connections", none)) + "\nrevision " +
+          Text(answer, "revision") + "\n");
+  }
+  return 0;
+}
+
+std::string Verdict(int64_t unexplained) {
+  return unexplained == 0 ? "balanced" : fmt::format("NOT balanced: {} unexplained", unexplained);
+}
+
+/// One row of the audit: the sum on the left and what it must add up to.
+std::vector<std::string> Equation(std::string name, const Json& row, const char* passed) {
+  return {std::move(name),          Text(row, "accepted"), "=", Text(row, passed),
+          "+", Text(row, "filtered"), "+", Text(row, "dropped"), "+", Text(row, "duplicates"),
+          "+", Text(row, "dead_lettered"), "+", Text(row, "pending"),
+          Verdict(row.value("residual", int64_t{0}))};
+}
+
+StatusOr<int> Audit(const Target& target) {
+  MR_ASSIGN_OR_RETURN(const Json audit, CallApiJson(target, {.path = "/api/v1/audit"}));
+  int64_t rows_unexplained = 0;
+  Rows sources = {{"SOURCE", "ACCEPTED", "=", "PASSED ON", "+", "FILTERED", "+", "DROPPED", "+",
+                   "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
+  for (const Json& row : audit.value("sources", Json::array())) {
+    sources.push_back(Equation(Text(row, "source"), row, "passed_on"));
+    rows_unexplained += std::abs(row.value("residual", int64_t{0}));
+  }
+  Rows connections = {{"CONNECTION", "ROUTED", "=", "DELIVERED", "+", "FILTERED", "+", "DROPPED", "+",
+                       "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
+  for (const Json& row : audit.value("connections", Json::array())) {
+    connections.push_back(
+        Equation(Text(row, "source") + " -> " + Text(row, "destination"), row, "delivered"));
+    rows_unexplained += std::abs(row.value("residual", int64_t{0}));
+  }
+  // The log's own count is the harder proof; the rows may disagree although their sum does not.
+  int64_t unexplained = audit.value("residual", int64_t{0});
+  if (unexplained == 0) unexplained = rows_unexplained;
+  if (!target.json) {
+    Print(FormatTable(sources) + "\n" + FormatTable(connections) + "\n" + Verdict(unexplained) +
+          "\n");
+  }
+  return unexplained == 0 ? 0 : 1;
+}
+
+StatusOr<int> Tail(const Target& target, const std::string& source, const std::string& destination) {
+  MR_ASSIGN_OR_RETURN(const std::string source_id, ResolveId(target, "sources", source));
+  MR_ASSIGN_OR_RETURN(const std::string destination_id,
+                      ResolveId(target, "destinations", destination));
+  MR_ASSIGN_OR_RETURN(std::string authorization, Authorization(target));
+  const RestRequest request{.path = "/api/v1/tail",
+                            .query = {{"source", source_id}, {"destination", destination_id}},
+                            .authorization = std::move(authorization)};
+  MR_RETURN_IF_ERROR(RestClient(target.url).Stream(request, [&](std::string_view line) {
+    const Json one = Json::parse(line, nullptr, false);
+    if (target.json || !one.is_object()) {
+      Print(std::string(line) + "\n");
+    } else {
+      const Json event = one.value("event", Json::object());
+      std::string what = Text(one, "type") + " " + Text(event, "event");
+      if (!one.contains("event")) what = "-> " + Text(one, "destination");
+      const std::string at = Text(one, one.contains("at") ? "at" : "receivedAt");
+      const std::string why = Text(one, one.contains("rejected") ? "rejected" : "reason");
+      Print(FormatTable({{at, fmt::format("{:<13}", Text(one, "stage")), Text(one, "messageId"), what,
+                          why}}));
+    }
+    return std::fflush(stdout) == 0;
+  }));
+  return Error(StatusCode::kUnavailable, "the server ended the tail");
+}
+
+void AddPlanCommands(CLI::App& app) {
+  struct Arguments {
+    std::string file;
+    bool dry_run = false;
+  };
+  CLI::App* apply = app.add_subcommand("apply", "Make the workspace hold what a file says");
+  const auto apply_target = AddTargetOptions(apply);
+  const auto applied = std::make_shared<Arguments>();
+  apply->add_option("-f,--file", applied->file, "YAML or JSON")->required();
+  apply->add_flag("--dry-run", applied->dry_run, "Show the plan, change nothing");
+  apply->footer("Example: millrace apply -f workspace.yaml --dry-run");
+  SetWork(apply, [apply_target, applied] {
+    return PostPlan(*apply_target, "/api/v1/apply", applied->file, applied->dry_run);
+  });
+
+  CLI::App* import = app.add_subcommand("import", "Take over another pipeline's configuration");
+  import->require_subcommand(1);
+  import->footer("Example: millrace import rudderstack workspaceConfig.json --dry-run");
+  CLI::App* rudderstack = import->add_subcommand("rudderstack", "From RudderStack's workspaceConfig.json");
+  const auto import_target = AddTargetOptions(rudderstack);
+  const auto imported = std::make_shared<Arguments>();
+  rudderstack->add_option("FILE", imported->file, "workspaceConfig.json")->required();
+  rudderstack->add_flag("--dry-run", imported->dry_run, "Show the plan, change nothing");
+  rudderstack->footer("Example: millrace import rudderstack workspaceConfig.json --dry-run");
+  SetWork(rudderstack, [import_target, imported] {
+    return PostPlan(*import_target, "/api/v1/import/rudderstack", imported->file, imported->dry_run);
+  });
+}
+
+void AddViewCommands(CLI::App& app) {
+  CLI::App* get = app.add_subcommand("get", "Show the workspace or a part of it");
+  const auto get_target = AddTargetOptions(get);
+  const auto what = std::make_shared<std::string>();
+  get->add_option("WHAT", *what, "workspace, sources, destinations or connections")
+      ->required()
+      ->check(CLI::IsMember({"workspace", "sources", "destinations", "connections"}));
+  get->footer("Example: millrace get sources");
+  SetWork(get, [get_target, what] { return Get(*get_target, *what); });
+
+  CLI::App* audit = app.add_subcommand("audit", "Show what became of every event; 1 when unexplained");
+  const auto audit_target = AddTargetOptions(audit);
+  audit->footer("Example: millrace audit");
+  SetWork(audit, [audit_target] { return Audit(*audit_target); });
+
+  CLI::App* tail = app.add_subcommand("tail", "Show events and deliveries as they come");
+  const auto tail_target = AddTargetOptions(tail);
+  const auto source = std::make_shared<std::string>();
+  const auto destination = std::make_shared<std::string>();
+  tail->add_option("--source", *source, "Only of this source (name or id)");
+  tail->add_option("--destination", *destination, "Only to this destination (name or id)");
+  tail->footer("Example: millrace tail --source web");
+  SetWork(tail, [tail_target, source, destination] {
+    return Tail(*tail_target, *source, *destination);
+  });
+}
+
+}  // namespace
+}  // namespace millrace::cli
+
+void millrace::AddClientCommands(CLI::App& app) {
+  cli::AddPlanCommands(app);
+  cli::AddViewCommands(app);
+  cli::AddSendCommand(app);
+  cli::AddDeadLetterCommands(app);
+  cli::AddMapCommand(app);
+  CLI::App* version = app.add_subcommand("version", "Print the version");
+  version->footer("Example: millrace version");
+  cli::SetWork(version, []() -> StatusOr<int> {
+    cli::Print("millrace " MILLRACE_VERSION "\n");
+    return 0;
+  });
+}

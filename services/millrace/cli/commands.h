@@ -6,8 +6,9 @@ class App;
 
 namespace millrace {
 
-/// Adds every command that is a client of a running Millrace, and those that need none (map, version). A
-/// command that fails prints one line on standard error and ends parsing with CLI::RuntimeError.
+/// Adds the subcommands that talk to a running server (and `map` and `version`) to `app`. A command
+/// that fails prints one line to stderr and throws CLI::RuntimeError with the exit code, which
+/// CLI11_PARSE turns into the process's exit code.
 void AddClientCommands(CLI::App& app);
 
 }  // namespace millrace

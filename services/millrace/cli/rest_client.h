@@ -1,40 +1,44 @@
 #pragma once
 
 #include <functional>
-#include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "libs/base/status.h"
 
 namespace millrace::cli {
 
-/// A client of the REST API and of the gateway at one address; cpprestsdk stays inside rest_client.cc.
-/// Owned by one command; one thread. Every method blocks until the answer is there.
+using Fields = std::vector<std::pair<std::string, std::string>>;
+
+struct RestRequest {
+  std::string method = "GET";
+  std::string path;
+  Fields query;  // not yet encoded; entries with an empty value are left out
+  std::string authorization;
+  std::string body;  // JSON; none when empty
+};
+
+/// Calls a Millrace server over HTTP and waits for its answer.
 ///
-/// Errors carry the server's own message; kUnavailable says that nothing answered at the address.
+/// A value that holds the address only: each call opens its own connection. Thread-safety: one
+/// thread. Errors: kInvalidArgument for an address that is no URL, kUnavailable when nobody answers
+/// there, kFailedPrecondition with the server's own message when it refuses.
 class RestClient {
  public:
-  /// kInvalidArgument when `url` is no http or https address.
-  static StatusOr<RestClient> Create(const std::string& url, std::string token);
-  RestClient(RestClient&&) noexcept;
-  RestClient& operator=(RestClient&&) noexcept;
-  ~RestClient();
+  explicit RestClient(std::string url) : url_(std::move(url)) {}
 
-  StatusOr<nlohmann::json> Get(const std::string& path_and_query);
-  StatusOr<nlohmann::json> Post(const std::string& path_and_query, const nlohmann::json& body);
-  /// Sends `body` to the gateway as the source of `write_key`; the text of its answer.
-  StatusOr<std::string> Ingest(const std::string& path, const std::string& write_key,
-                               const std::string& body);
-  /// Hands each line that is not empty to `on_line` as it comes, until it returns false or the server ends.
-  Status Stream(const std::string& path_and_query,
-                const std::function<bool(std::string_view line)>& on_line);
+  /// The answer's body.
+  StatusOr<std::string> Call(const RestRequest& request) const;
+
+  /// Gives each line that is not empty to `on_line`, until the server ends the answer or `on_line`
+  /// returns false.
+  Status Stream(const RestRequest& request,
+                const std::function<bool(std::string_view)>& on_line) const;
 
  private:
-  struct Impl;
-  explicit RestClient(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  std::string url_;
 };
 
 }  // namespace millrace::cli

@@ -5,8 +5,9 @@
 
 namespace millrace::cli {
 
-/// Rows of text as columns of even width, two spaces between; the first row is the heading. Cells that are
-/// whole numbers stand to the right.
+/// Rows of cells as text with aligned columns, two blanks apart; the first row is the heading.
+/// Control characters, which events may hold, are shown as blanks. Columns that hold numbers only
+/// are aligned right.
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace millrace::cli
