@@ -37,7 +37,10 @@ StatusOr<std::string> Authorization(const Target& target) {
   if (!target.token.empty()) return "Bearer " + target.token;
   const std::string folder = target.data_dir.empty() ? "./millrace-data" : target.data_dir;
   StatusOr<std::string> token = ReadFile(folder + "/api-token");
-  if (!token.ok() && target.data_dir.empty()) token = ReadFile(folder + "/millrace/api-token");
+  if (!token.ok() && target.data_dir.empty()) {
+    StatusOr<std::string> nested = ReadFile(folder + "/millrace/api-token");
+    if (nested.ok()) token = std::move(nested);
+  }
   if (!token.ok()) {
     return Error(StatusCode::kFailedPrecondition,
                  "no API token: {}; give --token, MILLRACE_TOKEN or --data-dir (is 'millrace up' "
