@@ -12,7 +12,7 @@
 #include "libs/base/bytes.h"
 #include "libs/base/status.h"
 
-/// HTTP/1.1 server behind plain types; Boost.Beast stays inside server.cc.
+/// HTTP/1.1 server behind plain types; Boost.Asio stays inside.
 namespace millrace::http {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
