@@ -13,6 +13,7 @@
 #include "libs/base/mutex.h"
 #include "libs/config/local_source.h"
 #include "services/control-plane/api.h"
+#include "services/control-plane/config_service.h"
 #include "services/control-plane/log_reader.h"
 #include "services/control-plane/store.h"
 
@@ -38,8 +39,11 @@ StatusOr<std::string> TokenAt(const std::string& path) {
 
 class ControlPlaneImpl final : public ControlPlane {
  public:
-  ControlPlaneImpl(Deps deps, std::unique_ptr<Store> store, std::string token)
-      : store_(std::move(store)),
+  ControlPlaneImpl(Deps deps, std::unique_ptr<Store> store, std::string token,
+                   std::string grpc_address, std::string service_token)
+      : grpc_address_(std::move(grpc_address)),
+        service_token_(std::move(service_token)),
+        store_(std::move(store)),
         reader_(deps.log, *store_),
         api_({.log = deps.log,
               .clock = deps.clock,
@@ -57,12 +61,17 @@ class ControlPlaneImpl final : public ControlPlane {
   }
 
   Status Start() override {
+    if (!grpc_address_.empty()) {
+      MR_ASSIGN_OR_RETURN(config_server_,
+                          ConfigServer::Start(grpc_address_, service_token_, config_));
+    }
     reader_.Start();
     thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
     return OkStatus();
   }
 
   void Stop() override {
+    config_server_.reset();
     thread_.request_stop();
     if (thread_.joinable()) thread_.join();
     api_.Stop();
@@ -96,8 +105,11 @@ class ControlPlaneImpl final : public ControlPlane {
     }
   }
 
+  const std::string grpc_address_;
+  const std::string service_token_;
   std::unique_ptr<Store> store_;
   config::LocalSource config_;
+  std::unique_ptr<ConfigServer> config_server_;
   LogReader reader_;
   Api api_;
   Mutex mu_;
@@ -116,8 +128,13 @@ StatusOr<std::unique_ptr<ControlPlane>> ControlPlane::Create(
   MR_RETURN_IF_ERROR(MakeFolders(settings.data_dir()));
   MR_ASSIGN_OR_RETURN(auto store, Store::Open(settings.data_dir() + "/control-plane.db"));
   MR_ASSIGN_OR_RETURN(std::string token, TokenAt(settings.data_dir() + "/api-token"));
-  auto control_plane =
-      std::make_unique<ControlPlaneImpl>(std::move(deps), std::move(store), std::move(token));
+  std::string service_token;
+  if (!settings.grpc_address().empty()) {
+    MR_ASSIGN_OR_RETURN(service_token, TokenAt(settings.data_dir() + "/service-token"));
+  }
+  auto control_plane = std::make_unique<ControlPlaneImpl>(
+      std::move(deps), std::move(store), std::move(token), settings.grpc_address(),
+      std::move(service_token));
   MR_RETURN_IF_ERROR(control_plane->Load());
   return control_plane;
 }

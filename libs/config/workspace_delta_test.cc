@@ -1,0 +1,45 @@
+#include "libs/config/workspace_delta.h"
+
+#include <google/protobuf/util/message_differencer.h>
+
+#include <catch2/catch.hpp>
+
+namespace millrace::config {
+namespace {
+
+v1::Workspace Make(uint64_t revision, const std::vector<std::pair<std::string, std::string>>& sources) {
+  v1::Workspace workspace;
+  workspace.set_id("w");
+  workspace.set_revision(revision);
+  for (const auto& [id, name] : sources) {
+    auto* source = workspace.add_sources();
+    source->set_id(id);
+    source->set_name(name);
+  }
+  auto* destination = workspace.add_destinations();
+  destination->set_id("d");
+  return workspace;
+}
+
+}  // namespace
+
+TEST_CASE("a delta holds what changed and nothing else, and turns the one into the other", "[config]") {
+  const v1::Workspace before = Make(4, {{"a", "A"}, {"b", "B"}, {"c", "C"}});
+  v1::Workspace after = Make(5, {{"a", "A"}, {"c", "C2"}, {"e", "E"}});
+  after.set_updated_at_us(77);
+  const v1::WorkspaceDelta delta = MakeDelta(before, after);
+  CHECK(delta.upserted_sources_size() == 2);
+  REQUIRE(delta.deleted_source_ids_size() == 1);
+  CHECK(delta.deleted_source_ids(0) == "b");
+  CHECK(delta.upserted_destinations_size() == 0);
+  const auto patched = ApplyDelta(before, delta);
+  REQUIRE(patched.ok());
+  CHECK(google::protobuf::util::MessageDifferencer::Equals(*patched, after));
+}
+
+TEST_CASE("a delta of another revision is refused", "[config]") {
+  const v1::WorkspaceDelta delta = MakeDelta(Make(4, {}), Make(5, {}));
+  CHECK(ApplyDelta(Make(3, {}), delta).status().code() == StatusCode::kFailedPrecondition);
+}
+
+}  // namespace millrace::config
