@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "libs/base/string_map.h"
 #include "libs/config/config_source.h"
@@ -15,13 +16,17 @@ namespace millrace::processor {
 /// Marks events whose message id their source has sent before, within the window. Holds one store per
 /// partition that the worker owns; not thread-safe.
 ///
-/// Run only reads. The worker puts Changelog() into its transaction and calls Committed() once that is
-/// durable, so that nothing of an aborted transaction is remembered.
+/// Run only reads. The worker calls Changelog() and puts the result into its transaction, and calls
+/// Committed() once that is durable, so that nothing of an aborted transaction is remembered. After an
+/// error of Committed, or when the fate of the transaction is not known, the stores may lack what the
+/// changelog has: CloseAll, and Open the partitions again.
 class DedupStage final : public Stage {
  public:
   struct Options {
     std::string folder;
     int64_t default_window_us = 0;  // negative: off for sources that set no window
+    std::shared_ptr<const DedupMemory> memory;
+    size_t entries_per_checkpoint = 50'000;  // of a partition, read again at most at a start
   };
   DedupStage(Options options, event_log::EventLog& log) : options_(std::move(options)), log_(log) {}
 
@@ -30,27 +35,40 @@ class DedupStage final : public Stage {
 
   /// Windows of the sources from now on.
   void SetWorkspace(const config::v1::Workspace& workspace);
-  /// Opens the partition's store and brings it up to the end of the changelog.
+  /// Opens the partition's store and brings it up to the end of the changelog. A damaged store is made
+  /// anew from the changelog.
   Status Open(int32_t partition);
   /// Forgets the partition: its new owner goes on.
   void Close(int32_t partition);
+  void CloseAll();
 
   /// New ids of the last Run by partition, packed for the changelog topic.
-  std::map<int32_t, std::string> Changelog() const;
+  StatusOr<std::map<int32_t, std::string>> Changelog();
   /// Puts the last Run's new ids into the stores.
   Status Committed();
 
  private:
-  Status CatchUp(int32_t partition, DedupStore* store);
-  Status Checkpoint(int32_t partition, DedupStore* store);
+  struct Partition {
+    std::unique_ptr<DedupStore> store;
+    std::vector<DedupEntry> fresh;    // new ids of the last Run
+    size_t since_checkpoint = 0;      // entries
+    int64_t checkpoint_offset = -1;   // to be noted with the next Committed; -1: none
+  };
+
+  StatusOr<std::unique_ptr<DedupStore>> OpenCaughtUp(int32_t partition);
+  Status CatchUp(int32_t partition, DedupStore& store);
+  StatusOr<std::string> AppendFence(int32_t partition);
+  StatusOr<int64_t> ChangelogEnd(int32_t partition);
+  Status Judge(std::vector<Event*>& events, Partition& partition);
+  std::string FolderOf(int32_t partition) const;
   int64_t WindowOf(std::string_view source_id) const;
 
   const Options options_;
   event_log::EventLog& log_;
+  std::unique_ptr<event_log::Appender> appender_;  // of fences; made when first needed
   StringMap<int64_t> windows_us_;
-  std::map<int32_t, std::unique_ptr<DedupStore>> stores_;
-  std::map<int32_t, std::vector<DedupEntry>> fresh_;
-  std::map<int32_t, size_t> since_checkpoint_;
+  int64_t widest_window_us_ = 0;
+  std::map<int32_t, Partition> partitions_;
 };
 
 }  // namespace millrace::processor

@@ -1,15 +1,17 @@
 #include "services/processor/dedup_store.h"
 
+#include <rocksdb/cache.h>
 #include <rocksdb/compaction_filter.h>
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
-#include <rocksdb/utilities/stackable_db.h>
 #include <rocksdb/write_batch.h>
+#include <rocksdb/write_buffer_manager.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 
 #include "libs/base/file.h"
 #include "libs/base/hash.h"
@@ -19,6 +21,9 @@ namespace {
 
 constexpr std::string_view kChangelogKey = "changelog-offset";  // 16 bytes as keys, but not a hash
 constexpr size_t kEntryBytes = 32;
+constexpr size_t kCacheBytes = 8 << 20;
+constexpr size_t kWriteBufferBytes = 8 << 20;  // of one store
+constexpr size_t kAllWriteBufferBytes = 16 << 20;
 
 rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view AsText(const DedupKey& key) {
@@ -27,12 +32,14 @@ std::string_view AsText(const DedupKey& key) {
 
 Status FromRocks(const rocksdb::Status& status, std::string_view what) {
   if (status.ok()) return OkStatus();
-  return Error(status.IsCorruption() ? StatusCode::kFailedPrecondition : StatusCode::kUnavailable,
+  return Error(status.IsCorruption() ? StatusCode::kDataLoss : StatusCode::kUnavailable,
                "dedup store: {}: {}", what, status.ToString());
 }
 
+}  // namespace
+
 /// Drops entries older than the window, by the newest time the store has seen: no clock is asked.
-class WindowFilter final : public rocksdb::CompactionFilter {
+class DedupStore::WindowFilter final : public rocksdb::CompactionFilter {
  public:
   explicit WindowFilter(int64_t window_us) : window_us_(window_us) {}
   const char* Name() const override { return "millrace.dedup.window"; }
@@ -41,28 +48,24 @@ class WindowFilter final : public rocksdb::CompactionFilter {
     int64_t seen_at = 0;
     if (value.size() != 16) return false;
     std::memcpy(&seen_at, value.data() + 8, 8);
-    return seen_at + window_us_ < newest.load(std::memory_order_relaxed);
+    return seen_at + window_us_.load(std::memory_order_relaxed) <
+           newest_.load(std::memory_order_relaxed);
   }
-  mutable std::atomic<int64_t> newest{0};
+  // One thread calls these; RocksDB's own threads read.
+  void Saw(int64_t time_us) { newest_ = std::max(newest_.load(), time_us); }
+  void Widen(int64_t window_us) { window_us_ = std::max(window_us_.load(), window_us); }
 
  private:
-  const int64_t window_us_;
+  std::atomic<int64_t> window_us_;
+  std::atomic<int64_t> newest_{0};
 };
 
-/// RocksDB with the filter it points to, which must outlive it.
-class FilteredDb final : public rocksdb::StackableDB {
- public:
-  FilteredDb(rocksdb::DB* db, std::unique_ptr<WindowFilter> filter)
-      : rocksdb::StackableDB(db), filter_(std::move(filter)) {}
-  void Saw(int64_t time_us) const {
-    if (time_us > filter_->newest.load(std::memory_order_relaxed)) filter_->newest = time_us;
-  }
-
- private:
-  std::unique_ptr<WindowFilter> filter_;
-};
-
-}  // namespace
+std::shared_ptr<const DedupMemory> MakeDedupMemory() {
+  auto memory = std::make_shared<DedupMemory>();
+  memory->cache = rocksdb::NewLRUCache(kCacheBytes);
+  memory->writes = std::make_shared<rocksdb::WriteBufferManager>(kAllWriteBufferBytes);
+  return memory;
+}
 
 DedupKey MakeDedupKey(std::string_view workspace_id, std::string_view source_id,
                       std::string_view message_id) {
@@ -96,13 +99,18 @@ Status UnpackDedupEntries(std::string_view packed, std::vector<DedupEntry>* entr
   return OkStatus();
 }
 
+DedupStore::DedupStore() = default;
+
 StatusOr<std::unique_ptr<DedupStore>> DedupStore::Open(const Options& options) {
   MR_RETURN_IF_ERROR(MakeFolders(options.folder));
-  auto filter = std::make_unique<WindowFilter>(options.window_us);
+  std::unique_ptr<DedupStore> store(new DedupStore);
+  store->filter_ = std::make_unique<WindowFilter>(options.window_us);
+  store->memory_ = options.memory != nullptr ? options.memory : MakeDedupMemory();
   rocksdb::Options rocks;
   rocks.create_if_missing = true;
-  rocks.compaction_filter = filter.get();
-  rocks.write_buffer_size = 8 << 20;
+  rocks.compaction_filter = store->filter_.get();
+  rocks.write_buffer_size = kWriteBufferBytes;
+  rocks.write_buffer_manager = store->memory_->writes;
   rocks.max_write_buffer_number = 2;
   rocks.max_open_files = 64;
   rocks.keep_log_file_num = 2;
@@ -111,22 +119,30 @@ StatusOr<std::unique_ptr<DedupStore>> DedupStore::Open(const Options& options) {
   rocks.periodic_compaction_seconds = static_cast<uint64_t>(options.window_us / 1'000'000);
   rocksdb::BlockBasedTableOptions table;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-  table.block_cache = rocksdb::NewLRUCache(4 << 20);
+  table.block_cache = store->memory_->cache;
   rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   rocksdb::DB* db = nullptr;
   MR_RETURN_IF_ERROR(FromRocks(rocksdb::DB::Open(rocks, options.folder, &db), options.folder));
-  std::unique_ptr<DedupStore> store(new DedupStore);
-  store->db_ = std::make_unique<FilteredDb>(db, std::move(filter));
+  store->db_.reset(db);
   std::string value;
   const auto found = store->db_->Get(rocksdb::ReadOptions(), ToSlice(kChangelogKey), &value);
+  if (!found.ok() && !found.IsNotFound()) return FromRocks(found, options.folder);
   if (found.ok() && value.size() == 8) std::memcpy(&store->changelog_offset_, value.data(), 8);
-  else if (!found.ok() && !found.IsNotFound()) return FromRocks(found, options.folder);
   return store;
 }
 
-DedupStore::~DedupStore() {
-  if (db_ != nullptr) (void)db_->Close();
+Status DedupStore::Remove(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::remove_all(folder, error);
+  if (!error) return OkStatus();
+  return Error(StatusCode::kUnavailable, "removing {}: {}", folder, error.message());
 }
+
+DedupStore::~DedupStore() {
+  if (db_ != nullptr) (void)db_->Close();  // waits for compactions, which use the filter
+}
+
+void DedupStore::WidenWindow(int64_t window_us) { filter_->Widen(window_us); }
 
 StatusOr<std::vector<DedupEntry>> DedupStore::Find(const std::vector<DedupKey>& keys) const {
   std::vector<rocksdb::Slice> slices;
@@ -165,9 +181,16 @@ Status DedupStore::Apply(const std::vector<DedupEntry>& entries, int64_t changel
   rocksdb::WriteOptions write;
   write.disableWAL = true;
   MR_RETURN_IF_ERROR(FromRocks(db_->Write(write, &batch), "writing"));
-  static_cast<const FilteredDb&>(*db_).Saw(newest);
+  filter_->Saw(newest);
   if (changelog_offset >= 0) changelog_offset_ = changelog_offset;
   return OkStatus();
+}
+
+Status DedupStore::Compact() {
+  MR_RETURN_IF_ERROR(Flush());
+  rocksdb::CompactRangeOptions whole;
+  whole.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
+  return FromRocks(db_->CompactRange(whole, nullptr, nullptr), "compacting");
 }
 
 Status DedupStore::Flush() { return FromRocks(db_->Flush(rocksdb::FlushOptions()), "flushing"); }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libs/base/status.h"
@@ -25,14 +26,20 @@ struct Event {
   int32_t partition = 0;
   int64_t offset = 0;
 
+  /// What `originalTimestamp` says, else when it was received; set by normalise. Unix time.
+  int64_t original_at_us = 0;
+
   EventState state = EventState::kLive;
-  std::string reason;        // why it left kLive
-  std::string_view stage = "processor";  // dead letters: who refused it
+  std::string reason;  // why it left kLive: of few values, as it is counted by it
+  std::string_view stage = "processor";              // dead letters: who refused it,
+  std::string_view error_class = "invalid_event";    // of what kind the fault is,
+  std::string fault;                                 // and what it is, in words for a user
 
   bool live() const { return state == EventState::kLive; }
-  void DeadLetter(std::string why) {
+  void DeadLetter(std::string_view counted_as, std::string what) {
     state = EventState::kDeadLettered;
-    reason = std::move(why);
+    reason = counted_as;
+    fault = std::move(what);
   }
 };
 

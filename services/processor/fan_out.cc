@@ -67,8 +67,12 @@ Integrations::Integrations(std::string_view raw) {
   for (const auto& member : document.GetObject()) {
     const std::string_view name(member.name.GetString(), member.name.GetStringLength());
     const bool on = !member.value.IsFalse();
-    if (name == "All" || name == "all") all_ = on;
-    else named_[std::string(name)] = on;
+    if (name == "All" || name == "all") {
+      all_ = on;
+      bad_all_ = !member.value.IsBool();
+    } else {
+      named_[std::string(name)] = on;
+    }
   }
 }
 

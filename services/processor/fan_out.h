@@ -47,8 +47,11 @@ class Integrations {
  public:
   explicit Integrations(std::string_view raw);
   bool Allows(const Route& route) const;
+  /// Whether it holds an `All` that is no boolean.
+  bool bad_all() const { return bad_all_; }
 
  private:
+  bool bad_all_ = false;
   bool all_ = true;
   StringMap<bool> named_;
 };

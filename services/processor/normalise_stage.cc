@@ -10,24 +10,30 @@ namespace {
 
 bool Absent(std::string_view raw) { return raw.empty() || raw == "null" || raw == "\"\""; }
 
+/// The MD5 as a UUID: RudderStack sets the bits of version 4 and of the RFC's variant in it.
 std::string RudderId(std::string_view user_id, std::string_view anonymous_id) {
   std::string id = Md5Hex(std::string(user_id) + ":" + std::string(anonymous_id));
+  const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
+  id[12] = '4';
+  id[16] = "89ab"[digit(id[16]) & 3];
   for (const size_t dash : {8u, 13u, 18u, 23u}) id.insert(dash, "-");
   return id;
 }
 
-/// The moment a raw field names, or `fallback` when it names none.
-int64_t TimeOr(std::string_view raw, int64_t fallback) {
-  int64_t unix_us = 0;
-  return ParseTimestamp(event::DecodeText(raw), &unix_us) ? unix_us : fallback;
+/// Whether a raw field names a moment.
+bool ReadTime(std::string_view raw, int64_t* unix_us) {
+  return !Absent(raw) && ParseTimestamp(event::DecodeText(raw), unix_us);
 }
 
 void Normalise(Event& event) {
   const event::EventFields& fields = event.fields;
   const int64_t received = event.meta.received_at_us();
-  const int64_t sent = TimeOr(
-      fields.sent_at, event.meta.sent_at_us() != 0 ? event.meta.sent_at_us() : received);
-  const int64_t original = TimeOr(fields.original_timestamp, received);
+  int64_t sent = event.meta.sent_at_us() != 0 ? event.meta.sent_at_us() : received;
+  int64_t original = received;
+  int64_t given = 0;
+  const bool has_sent = ReadTime(fields.sent_at, &sent);
+  const bool has_original = ReadTime(fields.original_timestamp, &original);
+  event.original_at_us = original;
   const auto quoted = [](int64_t unix_us) { return '"' + FormatRfc3339Millis(unix_us) + '"'; };
 
   std::vector<std::pair<std::string_view, std::string>> values;
@@ -36,9 +42,9 @@ void Normalise(Event& event) {
   if (!event.meta.request_ip().empty() && Absent(fields.request_ip)) {
     values.emplace_back("request_ip", event::QuoteJson(event.meta.request_ip()));
   }
-  if (Absent(fields.original_timestamp)) values.emplace_back("originalTimestamp", quoted(original));
-  if (Absent(fields.sent_at)) values.emplace_back("sentAt", quoted(sent));
-  if (Absent(fields.timestamp)) {
+  if (!has_original) values.emplace_back("originalTimestamp", quoted(original));
+  if (!has_sent) values.emplace_back("sentAt", quoted(sent));
+  if (!ReadTime(fields.timestamp, &given)) {
     values.emplace_back("timestamp", quoted(received - (sent - original)));
   }
   if (Absent(fields.message_id)) {
@@ -57,11 +63,11 @@ Status NormaliseStage::Run(EventBatch& batch) {
     if (!event.live()) continue;
     if (!event.meta.rejected_reason().empty()) {
       event.stage = "gateway";
-      event.DeadLetter(event.meta.rejected_reason());
+      event.DeadLetter("rejected_by_gateway", event.meta.rejected_reason());
       continue;
     }
     if (const Status status = event::ScanFields(event.bytes, &event.fields); !status.ok()) {
-      event.DeadLetter(std::string(Message(status)));
+      event.DeadLetter("invalid_json", std::string(Message(status)));
       continue;
     }
     Normalise(event);

@@ -28,6 +28,7 @@ void Outputs::Add(const Event& event) {
   }
   const std::vector<Route>* routes = fan_out_.Routes(source);
   const Integrations integrations(event.fields.integrations);
+  bad_integrations_ += integrations.bad_all() ? 1 : 0;
   for (const Route& route : *routes) {
     const std::string_view reason = WhyNot(route, event.meta.type(), integrations);
     if (reason.empty()) Emit(event, route);
@@ -57,8 +58,8 @@ void Outputs::DeadLetter(const Event& event) {
   delivery::v1::DeadLetter letter;
   letter.set_id(fmt::format("{}-{}-{}", event.stage, event.partition, event.offset));
   letter.mutable_stage()->assign(event.stage);
-  letter.set_reason(event.reason);
-  letter.set_error_class("invalid_event");
+  letter.set_reason(event.fault);
+  letter.mutable_error_class()->assign(event.error_class);
   letter.set_workspace_id(event.meta.workspace_id());
   letter.set_source_id(event.meta.source_id());
   letter.set_message_id(event.meta.message_id());

@@ -30,6 +30,8 @@ class Outputs {
   using CountKey = std::tuple<std::string, std::string, accounting::v1::Fate, std::string>;
   /// (source, destination, fate, reason) -> events.
   const std::map<CountKey, int64_t>& counts() const { return counts_; }
+  /// Events whose integrations object has an `All` that is no boolean.
+  int64_t bad_integrations() const { return bad_integrations_; }
 
  private:
   void Emit(const Event& event, const Route& route);
@@ -43,6 +45,7 @@ class Outputs {
   std::deque<std::string> kept_;
   std::vector<event_log::TopicRecord> records_;
   std::map<CountKey, int64_t> counts_;
+  int64_t bad_integrations_ = 0;
 };
 
 }  // namespace millrace::processor

@@ -11,7 +11,10 @@ namespace millrace::processor {
 namespace {
 
 constexpr int64_t kDefaultWindowSeconds = 86'400;
+constexpr std::chrono::hours kShortestChangelog{7 * 24};
+constexpr int64_t kLongestWindowSeconds = 366LL * 86'400;
 constexpr uint32_t kMaxWorkers = 256;
+constexpr uint32_t kMaxBatchEvents = 20'000;  // their changelog is one record, below 1 MB
 
 }  // namespace
 
@@ -24,14 +27,27 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
   if (settings.state_dir().empty()) {
     return Error(StatusCode::kInvalidArgument, "processor.state_dir is not set");
   }
+  if (settings.max_batch_events() > kMaxBatchEvents) {
+    return Error(StatusCode::kInvalidArgument, "processor.max_batch_events is {}; at most {}",
+                 settings.max_batch_events(), kMaxBatchEvents);
+  }
+  if (settings.dedup_window_s() > kLongestWindowSeconds) {
+    return Error(StatusCode::kInvalidArgument, "processor.dedup_window_s is {}; at most {}",
+                 settings.dedup_window_s(), kLongestWindowSeconds);
+  }
   std::unique_ptr<Processor> processor(new Processor(std::move(deps)));
   const std::string instance = settings.instance().empty() ? "processor-0" : settings.instance();
   const int64_t window =
       settings.dedup_window_s() == 0 ? kDefaultWindowSeconds : settings.dedup_window_s();
+  // Longer than the window: what a lost folder is made anew from.
+  processor->dedup_retention_ = std::max<std::chrono::milliseconds>(
+      kShortestChangelog, std::chrono::seconds(window) + std::chrono::hours(1));
+  const auto memory = MakeDedupMemory();
   for (uint32_t i = 0; i < std::max(1u, settings.workers()); ++i) {
     Worker::Options options{
         .name = fmt::format("{}-{}", instance, i),
-        .dedup = {.folder = settings.state_dir() + "/dedup", .default_window_us = window * 1'000'000},
+        .dedup = {.folder = settings.state_dir() + "/dedup", .default_window_us = window * 1'000'000,
+                  .memory = memory},
         .limits = {.max_records = settings.max_batch_events() == 0 ? 2000 : settings.max_batch_events(),
                    .max_bytes = settings.max_batch_bytes() == 0 ? 8u << 20 : settings.max_batch_bytes(),
                    .timeout = std::chrono::milliseconds(500)}};
@@ -44,23 +60,36 @@ Processor::Processor(Deps deps) : deps_(std::move(deps)) {}
 
 Processor::~Processor() { Stop(std::chrono::milliseconds(0)); }
 
-Status Processor::Start() {
-  using event_log::TopicOptions;
-  const TopicOptions as_ingest{.partitions = deps_.ingest_partitions};
-  const std::pair<std::string_view, TopicOptions> topics[] = {
-      {event_log::kIngestTopic, as_ingest},      {event_log::kDedupTopic, as_ingest},
-      {event_log::kDeadLetterTopic, {}},         {event_log::kCountersTopic, {}},
-      {event_log::kDeliveryStatusTopic, {}},
-  };
-  for (const auto& [topic, options] : topics) {
-    MR_RETURN_IF_ERROR(deps_.log.EnsureTopic(std::string(topic), options));
+Status Processor::EnsureTopics() {
+  event_log::EventLog& log = deps_.log;
+  const std::string ingest(event_log::kIngestTopic);
+  const std::string dedup(event_log::kDedupTopic);
+  MR_RETURN_IF_ERROR(log.EnsureTopic(ingest, {.partitions = deps_.ingest_partitions}));
+  MR_ASSIGN_OR_RETURN(const auto partitions, log.Describe(ingest));
+  MR_RETURN_IF_ERROR(log.EnsureTopic(
+      dedup, {.partitions = static_cast<int32_t>(partitions.size()), .retention = dedup_retention_}));
+  MR_ASSIGN_OR_RETURN(const auto changelog, log.Describe(dedup));
+  if (changelog.size() < partitions.size()) {
+    return Error(StatusCode::kFailedPrecondition,
+                 "topic '{}' has {} partitions and topic '{}' {}; they must have the same number",
+                 dedup, changelog.size(), ingest, partitions.size());
   }
+  for (const auto topic : {event_log::kDeadLetterTopic, event_log::kCountersTopic,
+                           event_log::kDeliveryStatusTopic}) {
+    MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {}));
+  }
+  return OkStatus();
+}
+
+Status Processor::Start() {
+  MR_RETURN_IF_ERROR(EnsureTopics());
   for (const auto& worker : workers_) worker->Start();
   return OkStatus();
 }
 
 void Processor::Stop(std::chrono::milliseconds) {
-  for (const auto& worker : workers_) worker->Stop();
+  for (const auto& worker : workers_) worker->RequestStop();
+  for (const auto& worker : workers_) worker->Join();
 }
 
 }  // namespace millrace::processor

@@ -42,13 +42,16 @@ class Processor {
   Processor& operator=(const Processor&) = delete;
 
   Status Start();
-  /// Finishes the transaction under way; at the latest after `deadline` of waiting for the log.
+  /// Finishes the transaction under way. The log's own time limits bound the wait; what is not
+  /// committed by then is read again after the next start.
   void Stop(std::chrono::milliseconds deadline);
 
  private:
   explicit Processor(Deps deps);
+  Status EnsureTopics();
 
   const Deps deps_;
+  std::chrono::milliseconds dedup_retention_{0};
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <condition_variable>
+#include <optional>
 #include <utility>
 
 #include "libs/base/backoff.h"
@@ -11,6 +12,10 @@
 
 namespace millrace::processor {
 namespace {
+
+constexpr BackoffPolicy kRetries{.initial = std::chrono::milliseconds(50),
+                                 .maximum = std::chrono::milliseconds(5000)};
+constexpr std::chrono::milliseconds kConfigurationWait{50};
 
 /// Waits for `time` or a stop.
 void Rest(const std::stop_token& stop, std::chrono::milliseconds time) {
@@ -25,7 +30,10 @@ void Rest(const std::stop_token& stop, std::chrono::milliseconds time) {
 Worker::Worker(Options options, const Deps& deps)
     : options_(std::move(options)), deps_(deps), dedup_(options_.dedup, deps.log) {}
 
-Worker::~Worker() { Stop(); }
+Worker::~Worker() {
+  RequestStop();
+  Join();
+}
 
 void Worker::Start() {
   subscription_ = deps_.workspace.Subscribe(
@@ -33,8 +41,7 @@ void Worker::Start() {
   thread_ = std::jthread([this](std::stop_token stop) { Run(std::move(stop)); });
 }
 
-void Worker::Stop() {
-  thread_.request_stop();
+void Worker::Join() {
   if (thread_.joinable()) thread_.join();
   subscription_.reset();
 }
@@ -47,38 +54,61 @@ void Worker::OnWorkspace(const config::WorkspacePtr& workspace) {
 
 void Worker::Run(std::stop_token stop) {
   pthread_setname_np(pthread_self(), "processor");
+  // Nothing is read before there is a configuration: no event is dropped for the want of one.
+  while (!stop.stop_requested() && fan_out_.Get() == nullptr) Rest(stop, kConfigurationWait);
   uint32_t failures = 0;
   while (!stop.stop_requested()) {
-    Status status = consumer_ == nullptr ? Connect() : OkStatus();
-    if (status.ok()) status = Step();
+    Status status = Round(stop);
     if (status.ok()) {
       failures = 0;
       continue;
     }
     ++failures;
     log::Warning("{}: {}; trying again", options_.name, Message(status));
-    if (status.code() == StatusCode::kFailedPrecondition || status.code() == StatusCode::kInternal) {
-      transaction_.reset();  // fenced or lost its partitions: begin anew
-      consumer_.reset();
-      committed_.clear();
-    } else if (consumer_ != nullptr) {
-      Rewind();
-    }
-    Rest(stop, BackoffDelay({.initial = std::chrono::milliseconds(50),
-                             .maximum = std::chrono::milliseconds(5000)},
-                            failures, FastRandom()));
+    prepared_.reset();  // a topic may be gone
+    ensured_.clear();
+    const bool passing = IsRetryable(status) || status.code() == StatusCode::kAborted;
+    if (must_reconnect_ || !passing || !Rewind().ok()) Disconnect();
+    Rest(stop, BackoffDelay(kRetries, failures, FastRandom()));
   }
-  transaction_.reset();
-  consumer_.reset();
-  for (const auto& [partition, offset] : committed_) dedup_.Close(partition.partition);
+  Disconnect();
 }
 
+Status Worker::Round(const std::stop_token& stop) {
+  MR_RETURN_IF_ERROR(CurrentFanOut().status());  // first: the dedup windows come from it
+  if (consumer_ == nullptr) MR_RETURN_IF_ERROR(Connect());
+  StatusOr<event_log::RecordBatch> records;
+  {
+    const std::stop_callback wake(stop, [this] { consumer_->Wake(); });
+    records = consumer_->Poll(options_.limits);
+  }
+  if (!assignment_error_.ok()) {
+    must_reconnect_ = true;
+    return assignment_error_;
+  }
+  MR_RETURN_IF_ERROR(records.status());
+  if (records->records.empty()) return OkStatus();
+  MR_RETURN_IF_ERROR(Failpoint("processor.after_poll"));
+  return Process(*records);
+}
+
+/// The transaction first: making it ends what an earlier one of the same name left open, so that the
+/// offsets the consumer then starts from are final.
 Status Worker::Connect() {
+  must_reconnect_ = false;
+  assignment_error_ = OkStatus();
   MR_ASSIGN_OR_RETURN(transaction_, deps_.log.NewTransaction(options_.name));
   MR_ASSIGN_OR_RETURN(consumer_, deps_.log.NewConsumer({.group = "processor",
                                                         .instance = options_.name,
                                                         .listener = this}));
   return consumer_->Subscribe({std::string(event_log::kIngestTopic)});
+}
+
+void Worker::Disconnect() {
+  transaction_.reset();
+  dedup_.CloseAll();  // before another worker may open the same folders
+  consumer_.reset();
+  committed_.clear();
 }
 
 void Worker::OnAssigned(std::span<const event_log::CommittedOffset> partitions) {
@@ -97,39 +127,30 @@ void Worker::OnRevoked(std::span<const event_log::TopicPartition> partitions) {
 }
 
 /// Goes back to what is committed, for all partitions: the log then delivers the batch again.
-void Worker::Rewind() {
+Status Worker::Rewind() {
+  if (consumer_ == nullptr) return Error(StatusCode::kFailedPrecondition, "not connected");
   for (const auto& [partition, offset] : committed_) {
-    const Status status = consumer_->Seek(partition, offset < 0 ? 0 : offset);
-    if (!status.ok()) log::Warning("{}: seeking: {}", options_.name, Message(status));
+    MR_RETURN_IF_ERROR(consumer_->Seek(partition, offset));
   }
+  return OkStatus();
 }
 
 StatusOr<std::shared_ptr<const FanOut>> Worker::CurrentFanOut() {
   auto current = fan_out_.Get();
-  if (current == nullptr) {
-    return Error(StatusCode::kUnavailable, "no configuration yet: the control plane is not reached");
-  }
   if (current == prepared_) return current;
   for (const std::string& id : current->destination_ids()) {
+    if (ensured_.contains(id)) continue;
     MR_RETURN_IF_ERROR(deps_.log.EnsureTopic(event_log::DestinationTopic(id),
                                              {.partitions = deps_.destination_partitions}));
+    ensured_.insert(id);
   }
   dedup_.SetWorkspace(current->workspace());
   prepared_ = current;
   return current;
 }
 
-Status Worker::Step() {
-  MR_ASSIGN_OR_RETURN(const auto records, consumer_->Poll(options_.limits));
-  if (!assignment_error_.ok()) return std::exchange(assignment_error_, OkStatus());
-  if (records.records.empty()) return OkStatus();
-  MR_RETURN_IF_ERROR(Failpoint("processor.after_poll"));
-  return Process(records);
-}
-
-Status Worker::Process(const event_log::RecordBatch& records) {
-  MR_ASSIGN_OR_RETURN(const auto fan_out, CurrentFanOut());
-  EventBatch batch;
+void Worker::ReadEvents(const event_log::RecordBatch& records, const FanOut& fan_out,
+                        EventBatch& batch) {
   batch.events.resize(records.records.size());
   for (size_t i = 0; i < records.records.size(); ++i) {
     const auto& record = records.records[i];
@@ -139,11 +160,22 @@ Status Worker::Process(const event_log::RecordBatch& records) {
     event.partition = records.source_of(record).partition;
     event.offset = record.offset;
     if (!event.meta.ParseFromArray(record.meta.data(), static_cast<int>(record.meta.size()))) {
-      event.DeadLetter("the record's metadata cannot be read");
-    } else if (fan_out->Routes(event.meta.source_id()) == nullptr) {
-      event.DeadLetter("the source is not in the workspace any more");
+      event.DeadLetter("invalid_metadata", "the record's metadata cannot be read");
+      continue;
+    }
+    event.original_at_us = event.meta.received_at_us();
+    if (event.meta.rejected_reason().empty() && fan_out.Routes(event.meta.source_id()) == nullptr) {
+      event.error_class = "discarded";
+      event.DeadLetter("source_unknown", "the source is not in the workspace any more");
     }
   }
+}
+
+Status Worker::Process(const event_log::RecordBatch& records) {
+  const MonotonicTime began = deps_.clock.Monotonic();
+  MR_ASSIGN_OR_RETURN(const auto fan_out, CurrentFanOut());
+  EventBatch batch;
+  ReadEvents(records, *fan_out, batch);
   MR_RETURN_IF_ERROR(normalise_.Run(batch));
   MR_RETURN_IF_ERROR(dedup_.Run(batch));
   for (Event& event : batch.events) {
@@ -155,9 +187,18 @@ Status Worker::Process(const event_log::RecordBatch& records) {
   MR_RETURN_IF_ERROR(Failpoint("processor.after_transform"));
   Outputs outputs(*fan_out, deps_.clock.NowMicros());
   for (const Event& event : batch.events) outputs.Add(event);
-  for (auto& [partition, packed] : dedup_.Changelog()) outputs.AddChangelog(partition, packed);
+  MR_ASSIGN_OR_RETURN(auto changelog, dedup_.Changelog());
+  for (auto& [partition, packed] : changelog) outputs.AddChangelog(partition, std::move(packed));
   outputs.Finish();
-  return Commit(records, outputs);
+  MR_RETURN_IF_ERROR(Commit(records, outputs));
+  Measure(batch, outputs, began);
+  return OkStatus();
+}
+
+Status Worker::Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets) {
+  MR_RETURN_IF_ERROR(transaction_->Append(outputs.records()));
+  MR_RETURN_IF_ERROR(transaction_->AddOffsets(*consumer_, offsets));
+  return Failpoint("processor.before_commit");
 }
 
 Status Worker::Commit(const event_log::RecordBatch& records, Outputs& outputs) {
@@ -167,27 +208,58 @@ Status Worker::Commit(const event_log::RecordBatch& records, Outputs& outputs) {
   for (const auto& [partition, offset] : next) offsets.push_back({partition, offset, ""});
 
   MR_RETURN_IF_ERROR(transaction_->Begin());
-  Status status = transaction_->Append(outputs.records());
-  if (status.ok()) status = transaction_->AddOffsets(*consumer_, offsets);
-  if (status.ok()) status = Failpoint("processor.before_commit");
-  if (!status.ok()) {
-    MR_RETURN_IF_ERROR(transaction_->Abort());
+  if (const Status status = Fill(outputs, offsets); !status.ok()) {
+    must_reconnect_ = !transaction_->Abort().ok();
     return status;
   }
-  MR_RETURN_IF_ERROR(transaction_->Commit());
+  if (const Status status = transaction_->Commit(); !status.ok()) {
+    // Only kAborted says that nothing of it was written.
+    must_reconnect_ = status.code() != StatusCode::kAborted;
+    return status;
+  }
   for (const auto& [partition, offset] : next) committed_[partition] = offset;
+  must_reconnect_ = true;  // until the stores have what the changelog has
   MR_RETURN_IF_ERROR(Failpoint("processor.after_commit"));
   MR_RETURN_IF_ERROR(dedup_.Committed());
+  must_reconnect_ = false;
+  return OkStatus();
+}
+
+void Worker::Measure(const EventBatch& batch, const Outputs& outputs, MonotonicTime began) {
   for (const auto& [key, count] : outputs.counts()) {
     const auto& [source, destination, fate, reason] = key;
-    deps_.metrics
-        .GetCounter("millrace_processor_events_total", "Events by what became of them.",
-                    {{"source", source},
-                     {"destination", destination},
-                     {"fate", accounting::v1::Fate_Name(fate)}})
-        .Add(static_cast<double>(count));
+    telemetry::Counter*& counter = fates_[{source, destination, fate, ""}];
+    if (counter == nullptr) {
+      counter = &deps_.metrics.GetCounter("millrace_processor_events_total",
+                                          "Events by what became of them.",
+                                          {{"source", source},
+                                           {"destination", destination},
+                                           {"fate", accounting::v1::Fate_Name(fate)}});
+    }
+    counter->Add(static_cast<double>(count));
   }
-  return OkStatus();
+  for (const Event& event : batch.events) {
+    if (event.state == EventState::kDeadLettered) continue;
+    telemetry::Histogram*& delay = delays_[event.meta.source_id()];
+    if (delay == nullptr) {
+      delay = &deps_.metrics.GetHistogram("millrace_processor_event_delay_seconds",
+                                          "From an event's originalTimestamp to its arrival.",
+                                          telemetry::LatencyBounds(),
+                                          {{"source", event.meta.source_id()}});
+    }
+    delay->Observe(static_cast<double>(event.meta.received_at_us() - event.original_at_us) / 1e6);
+  }
+  if (outputs.bad_integrations() > 0) {
+    deps_.metrics
+        .GetCounter("millrace_processor_bad_integrations_total",
+                    "Events whose integrations object has an `All` that is no boolean; taken as true.")
+        .Add(static_cast<double>(outputs.bad_integrations()));
+  }
+  deps_.metrics
+      .GetHistogram("millrace_processor_batch_seconds",
+                    "From the end of a poll to the commit of its events.",
+                    telemetry::LatencyBounds())
+      .Observe(std::chrono::duration<double>(deps_.clock.Monotonic() - began).count());
 }
 
 }  // namespace millrace::processor

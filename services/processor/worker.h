@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "libs/base/snapshot.h"
+#include "libs/base/string_map.h"
 #include "services/processor/dedup_stage.h"
 #include "services/processor/normalise_stage.h"
 #include "services/processor/outputs.h"
@@ -14,7 +15,8 @@
 
 namespace millrace::processor {
 
-/// One thread with its consumer, its transaction and its partitions' dedup stores.
+/// One thread with its consumer, its transaction and its partitions' dedup stores. Owned by the
+/// processor, which calls Start, RequestStop and Join.
 class Worker final : public event_log::RebalanceListener {
  public:
   struct Options {
@@ -26,20 +28,26 @@ class Worker final : public event_log::RebalanceListener {
   ~Worker() override;
 
   void Start();
-  void Stop();
+  /// Ends the wait for records; what is under way is finished.
+  void RequestStop() { thread_.request_stop(); }
+  void Join();
 
   void OnAssigned(std::span<const event_log::CommittedOffset> partitions) override;
   void OnRevoked(std::span<const event_log::TopicPartition> partitions) override;
 
  private:
   void Run(std::stop_token stop);
+  Status Round(const std::stop_token& stop);
   Status Connect();
-  Status Step();
   Status Process(const event_log::RecordBatch& records);
+  void ReadEvents(const event_log::RecordBatch& records, const FanOut& fan_out, EventBatch& batch);
   Status Commit(const event_log::RecordBatch& records, Outputs& outputs);
-  void Rewind();
+  Status Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets);
+  void Disconnect();
+  Status Rewind();
   void OnWorkspace(const config::WorkspacePtr& workspace);
   StatusOr<std::shared_ptr<const FanOut>> CurrentFanOut();
+  void Measure(const EventBatch& batch, const Outputs& outputs, MonotonicTime began);
 
   const Options options_;
   const Deps& deps_;
@@ -47,11 +55,15 @@ class Worker final : public event_log::RebalanceListener {
   DedupStage dedup_;
   Snapshot<FanOut> fan_out_{nullptr};
   std::shared_ptr<const FanOut> prepared_;  // whose destinations' topics exist
+  StringSet ensured_;                       // ids of destinations whose topic exists
   std::shared_ptr<void> subscription_;
   std::unique_ptr<event_log::Consumer> consumer_;
   std::unique_ptr<event_log::Transaction> transaction_;
   std::map<event_log::TopicPartition, int64_t> committed_;  // where to go back to
   Status assignment_error_;
+  bool must_reconnect_ = false;  // what this worker holds may differ from what is committed
+  StringMap<telemetry::Histogram*> delays_;  // by source
+  std::map<Outputs::CountKey, telemetry::Counter*> fates_;
   std::jthread thread_;
 };
 
