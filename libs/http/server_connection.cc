@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "libs/base/backoff.h"
+#include "libs/http/reason_phrase.h"
 
 namespace millrace::http {
 namespace {
@@ -13,42 +14,8 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 
 constexpr size_t kMaxPipelined = 64;
-constexpr size_t kMaxStreamBytes = 1 << 20;
 constexpr std::chrono::seconds kLinger{2};
 constexpr std::chrono::seconds kWriteTimeout{30};
-
-std::string_view ReasonPhrase(int status) {
-  switch (status) {
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 301: return "Moved Permanently";
-    case 302: return "Found";
-    case 303: return "See Other";
-    case 304: return "Not Modified";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 413: return "Payload Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 417: return "Expectation Failed";
-    case 422: return "Unprocessable Entity";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    default: return "Status";
-  }
-}
 
 // The bytes of a request, which count against the server's budget until the last slice has gone.
 struct Body {
@@ -62,72 +29,7 @@ struct Body {
   ~Body() { shared->buffered_bytes.fetch_sub(charged, std::memory_order_relaxed); }
 };
 
-class ExchangeStream final : public StreamWriter {
- public:
-  explicit ExchangeStream(Completion head) : next_(std::move(head)) {}
-  ~ExchangeStream() override { Close(); }
-
-  bool Write(std::string text) override {
-    if (closed_ || next_.gone->load() || next_.queued->load() + text.size() > kMaxStreamBytes) return false;
-    if (text.empty()) return true;
-    next_.queued->fetch_add(text.size());
-    Send(Completion::Kind::kStreamData, std::move(text));
-    return true;
-  }
-  void Close() override {
-    if (!closed_.exchange(true)) Send(Completion::Kind::kStreamEnd, {});
-  }
-
- private:
-  void Send(Completion::Kind kind, std::string text) {
-    Completion completion = next_;
-    completion.kind = kind;
-    completion.response.body = std::move(text);
-    Loop& loop = completion.connection->loop();
-    loop.Post(std::move(completion));
-  }
-
-  Completion next_;
-  std::atomic<bool> closed_{false};
-};
-
 }  // namespace
-
-/// The answer to one request, given by whoever holds the Responder.
-class Exchange final : public Responder::Impl {
- public:
-  Exchange(std::shared_ptr<Connection> connection, uint64_t sequence)
-      : connection_(std::move(connection)), sequence_(sequence) {}
-  Exchange(const Exchange&) = delete;
-  Exchange& operator=(const Exchange&) = delete;
-  ~Exchange() override {
-    if (!answered_) Send({500, {}, "the request was not answered\n"});
-  }
-
-  void Send(Response response) override {
-    if (answered_.exchange(true)) return;
-    Completion completion{.connection = connection_, .sequence = sequence_};
-    completion.response = std::move(response);
-    connection_->loop().Post(std::move(completion));
-  }
-
-  std::shared_ptr<StreamWriter> Stream(Response head) override {
-    Completion completion{.connection = connection_, .sequence = sequence_};
-    completion.queued = std::make_shared<std::atomic<size_t>>(0);
-    completion.gone = std::make_shared<std::atomic<bool>>(answered_.exchange(true));
-    auto stream = std::make_shared<ExchangeStream>(completion);
-    if (completion.gone->load()) return stream;
-    completion.kind = Completion::Kind::kStreamHead;
-    completion.response = std::move(head);
-    connection_->loop().Post(std::move(completion));
-    return stream;
-  }
-
- private:
-  const std::shared_ptr<Connection> connection_;
-  const uint64_t sequence_;
-  std::atomic<bool> answered_{false};
-};
 
 Connection::Connection(std::shared_ptr<Loop> loop, tcp::socket socket, std::string remote_ip)
     : loop_(std::move(loop)), socket_(std::move(socket)), remote_ip_(std::move(remote_ip)) {
@@ -283,7 +185,7 @@ void Connection::Dispatch() {
   phase_ = Phase::kHead;
   read_deadline_ = SteadyTime::max();
   const Handler& handler = loop_->shared().handler;
-  handler(std::move(head_.request), Responder(std::make_shared<Exchange>(shared_from_this(), sequence)));
+  handler(std::move(head_.request), Responder(NewExchange(shared_from_this(), sequence)));
 }
 
 void Connection::Refuse(const Refusal& refusal) {

@@ -31,7 +31,10 @@ struct Shared {
 };
 
 class Connection;
-class Exchange;
+
+/// What answers request number `sequence` of `connection`; any thread.
+std::shared_ptr<Responder::Impl> NewExchange(std::shared_ptr<Connection> connection,
+                                             uint64_t sequence);
 
 /// A step of an answer on its way to the loop's thread.
 struct Completion {

@@ -4,6 +4,7 @@
 #include "libs/event/event_fields.h"
 #include "libs/event/repair.h"
 #include "libs/event/scan.h"
+#include "services/gateway/batch_body.h"
 #include "services/gateway/gunzip.h"
 #include "services/gateway/http_fields.h"
 
@@ -25,39 +26,6 @@ const std::vector<double>& RequestBounds() {
   static const std::vector<double> kBounds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                               0.1,    0.25,  0.5,    1,     2.5,  5,     10};
   return kBounds;
-}
-
-// What a batch's outer object says.
-struct Outer {
-  std::string_view batch, sent_at, write_key;
-};
-
-bool ScanOuter(std::string_view body, Outer* outer) {
-  const char* const end = body.data() + body.size();
-  event::scan::Members members(event::scan::SkipSpace(body.data(), end), end);
-  event::scan::Member member;
-  while (members.Next(&member)) {
-    if (event::scan::KeyIs(member.key, "batch")) outer->batch = member.value;
-    else if (event::scan::KeyIs(member.key, "sentAt")) outer->sent_at = member.value;
-    else if (event::scan::KeyIs(member.key, "writeKey")) outer->write_key = member.value;
-  }
-  return members.at() != nullptr;
-}
-
-// The write key that the first event with one carries.
-std::string KeyOfEvents(std::string_view batch) {
-  const char* const end = batch.data() + batch.size();
-  event::scan::Elements elements(batch.data(), end);
-  const char* at = nullptr;
-  while (elements.Next(&at)) {
-    event::EventFields fields;
-    const char* const after = *at == '{' ? event::scan::ScanObject(at, end, &fields)
-                                         : event::scan::SkipValue(at, end);
-    if (after == nullptr) return {};
-    if (std::string key = event::DecodeText(fields.write_key); !key.empty()) return key;
-    elements.Advance(after);
-  }
-  return {};
 }
 
 }  // namespace
@@ -266,12 +234,12 @@ void Gateway::IngestBody(const Route& route, const http::Request& request, std::
   if (begin == end || *begin != '{') {
     return Answer(call, 400, batch ? "empty batch payload" : "event is not a valid rudder event");
   }
-  Outer outer;
-  if ((batch || source == nullptr) && !ScanOuter(body, &outer)) return Answer(call, 400, "invalid json");
+  BatchBody outer;
+  if ((batch || source == nullptr) && !ScanBatchBody(body, &outer)) return Answer(call, 400, "invalid json");
   const bool has_batch = !outer.batch.empty() && outer.batch.front() == '[';
   if (source == nullptr) {
     std::string key = event::DecodeText(outer.write_key);
-    if (key.empty() && batch && has_batch) key = KeyOfEvents(outer.batch);
+    if (key.empty() && batch && has_batch) key = WriteKeyOfEvents(outer.batch);
     if (key.empty()) {
       return Answer(call, 401, route.beacon ? "failed to read writekey from query params"
                                             : "failed to read writekey from header");
