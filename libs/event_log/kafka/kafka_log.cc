@@ -122,6 +122,47 @@ class KafkaLog final : public EventLog {
 
   StatusOr<std::vector<CommittedOffset>> Committed(const std::string& group,
                                                    const std::string& topic) override {
+    // After a transaction has ended its offsets stay unstable until its markers are written.
+    const auto deadline = steady_clock::now() + kPropagation;
+    while (true) {
+      StatusOr<std::vector<CommittedOffset>> committed = CommittedNow(group, topic);
+      if (committed.ok() || !IsRetryable(committed.status()) || steady_clock::now() > deadline) {
+        return committed;
+      }
+      std::this_thread::sleep_for(kPropagationStep);
+    }
+  }
+
+  StatusOr<std::vector<std::string>> ListTopics() override {
+    const rd_kafka_metadata_t* metadata = nullptr;
+    MR_RETURN_IF_ERROR(ToStatus(
+        rd_kafka_metadata(cluster_->admin(), 1, nullptr, &metadata, kRequestMs), "listing topics"));
+    std::vector<std::string> topics;
+    for (int i = 0; i < metadata->topic_cnt; ++i) {
+      const rd_kafka_metadata_topic& topic = metadata->topics[i];
+      std::string_view name;
+      const bool internal = std::string_view(topic.topic).starts_with("__");
+      if (topic.err == RD_KAFKA_RESP_ERR_NO_ERROR && !internal && cluster_->Strip(topic.topic, &name)) {
+        topics.emplace_back(name);
+      }
+    }
+    rd_kafka_metadata_destroy(metadata);
+    return topics;
+  }
+
+  StatusOr<std::unique_ptr<Appender>> NewAppender() override {
+    return kafka::NewKafkaAppender(*cluster_);
+  }
+  StatusOr<std::unique_ptr<Consumer>> NewConsumer(const ConsumerOptions& options) override {
+    return kafka::KafkaConsumer::Create(*cluster_, options);
+  }
+  StatusOr<std::unique_ptr<Transaction>> NewTransaction(const std::string& id) override {
+    return kafka::NewKafkaTransaction(*cluster_, id);
+  }
+
+ private:
+  StatusOr<std::vector<CommittedOffset>> CommittedNow(const std::string& group,
+                                                      const std::string& topic) {
     MR_ASSIGN_OR_RETURN(const int32_t partitions, cluster_->PartitionCount(topic));
     const kafka::PartitionList list = kafka::NewPartitionList(static_cast<size_t>(partitions));
     rd_kafka_topic_partition_list_add_range(list.get(), cluster_->FullName(topic).c_str(), 0,
@@ -155,34 +196,6 @@ class KafkaLog final : public EventLog {
     return committed;
   }
 
-  StatusOr<std::vector<std::string>> ListTopics() override {
-    const rd_kafka_metadata_t* metadata = nullptr;
-    MR_RETURN_IF_ERROR(ToStatus(
-        rd_kafka_metadata(cluster_->admin(), 1, nullptr, &metadata, kRequestMs), "listing topics"));
-    std::vector<std::string> topics;
-    for (int i = 0; i < metadata->topic_cnt; ++i) {
-      const rd_kafka_metadata_topic& topic = metadata->topics[i];
-      std::string_view name;
-      const bool internal = std::string_view(topic.topic).starts_with("__");
-      if (topic.err == RD_KAFKA_RESP_ERR_NO_ERROR && !internal && cluster_->Strip(topic.topic, &name)) {
-        topics.emplace_back(name);
-      }
-    }
-    rd_kafka_metadata_destroy(metadata);
-    return topics;
-  }
-
-  StatusOr<std::unique_ptr<Appender>> NewAppender() override {
-    return kafka::NewKafkaAppender(*cluster_);
-  }
-  StatusOr<std::unique_ptr<Consumer>> NewConsumer(const ConsumerOptions& options) override {
-    return kafka::KafkaConsumer::Create(*cluster_, options);
-  }
-  StatusOr<std::unique_ptr<Transaction>> NewTransaction(const std::string& id) override {
-    return kafka::NewKafkaTransaction(*cluster_, id);
-  }
-
- private:
   /// Brokers learn of a topic one after the other.
   Status WaitUntilShown(const std::string& topic, bool shown) {
     const auto deadline = steady_clock::now() + kPropagation;
