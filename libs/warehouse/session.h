@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/base/status.h"
+#include "libs/warehouse/dialect.h"
+#include "libs/warehouse/schema.h"
+#include "libs/warehouse/table_rows.h"
+
+namespace millrace::warehouse {
+
+/// How far the warehouse has one partition of a destination's topic, kept beside the rows.
+struct Position {
+  std::string topic;
+  int32_t partition = 0;
+  int64_t next_offset = 0;
+  /// What the loader wants to find again, at most some KB (its last counters).
+  std::string note;
+};
+
+struct PositionChange {
+  Position to;
+  int64_t from = -1;  // next_offset as the loader knows it; -1: the partition is not there yet
+  int64_t events = 0;
+};
+
+/// All of one commit. The pointers outlive the call.
+struct Load {
+  std::string_view destination_id;
+  std::vector<SchemaChange> changes;
+  std::vector<const TableRows*> tables;  // finished; columns as they will be after `changes`
+  std::vector<PositionChange> positions;
+  /// For rows that the warehouse itself refuses: table, row id, reason. The load goes on without them.
+  std::function<void(std::string_view, std::string_view, std::string_view)> refused;
+  /// Runs when all is written, right before the commit. Not OK: the load fails with it.
+  std::function<Status()> before_commit;
+};
+
+enum class LoadOutcome {
+  kLoaded,
+  /// Tables are not as the loader thinks: read the schema again and make the rows anew. Nothing is written.
+  kSchemaChanged,
+  /// Another loader has moved a position: read the positions again. Nothing is written.
+  kPositionMoved,
+};
+
+/// One connection to a warehouse. One thread. After an error that is retryable the session is of no more
+/// use: whether a Load that failed so was committed, only the positions tell.
+class Session {
+ public:
+  Session() = default;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  virtual ~Session() = default;
+
+  virtual StatusOr<Schema> ReadSchema() = 0;
+  virtual StatusOr<std::vector<Position>> ReadPositions(std::string_view destination_id) = 0;
+  /// Rows, schema changes and positions, all or nothing.
+  virtual StatusOr<LoadOutcome> Write(const Load& load) = 0;
+};
+
+/// A kind of warehouse. Lives for the whole process; any thread.
+class Warehouse {
+ public:
+  virtual ~Warehouse() = default;
+  virtual std::string_view type() const = 0;  // e.g. POSTGRES
+  virtual const Dialect& dialect() const = 0;
+  /// Connects with a destination's configuration, and makes the namespace if it is not there. Errors name
+  /// host, database and the grant that is missing, never the password: kUnavailable, kFailedPrecondition
+  /// (an operator must act), kInvalidArgument (the configuration is wrong).
+  virtual StatusOr<std::unique_ptr<Session>> Connect(std::string_view config_json) const = 0;
+};
+
+}  // namespace millrace::warehouse
