@@ -1,14 +1,13 @@
 #include "services/control-plane/api.h"
 
 #include <algorithm>
-#include <cstdio>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "libs/base/hash.h"
-#include "libs/event/event_fields.h"
-#include "millrace/event/v1/event.pb.h"
 #include "services/control-plane/audit.h"
+#include "services/control-plane/event_json.h"
 #include "services/control-plane/openapi.h"
 
 namespace millrace::control_plane {
@@ -17,6 +16,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int64_t kAuditScanLimit = 2'000'000;
+constexpr int64_t kDefaultLetters = 100;
 constexpr int64_t kMaxLetters = 1000;
 
 int HttpStatus(const Status& status) {
@@ -46,9 +46,7 @@ http::Response Refusal(const Status& status) {
 }
 
 StatusOr<Json> BodyOf(const http::Request& request) {
-  Json body = Json::parse(request.body.view(), nullptr, false);
-  if (body.is_discarded()) return Error(StatusCode::kInvalidArgument, "the body is not JSON");
-  return body;
+  return ParseJson(request.body.view());
 }
 
 Json AccountJson(const Account& account) {
@@ -65,47 +63,34 @@ std::string NameOf(const auto& entities, const std::string& id) {
   return id;
 }
 
-Json LetterJson(const DeadLetterRow& row, bool whole) {
-  const delivery::v1::DeadLetter& letter = row.letter;
-  Json json = {{"id", letter.id()}, {"state", row.state}, {"stage", letter.stage()},
-               {"reason", letter.reason()}, {"class", letter.error_class()},
-               {"source", letter.source_id()}, {"destination", letter.destination_id()},
-               {"messageId", letter.message_id()}, {"attempts", letter.attempts()},
-               {"failedAt", FormatRfc3339Millis(letter.failed_at_us())}};
-  if (!whole) return json;
-  json["event"] = Json::parse(letter.event(), nullptr, false);
-  if (json["event"].is_discarded()) json["event"] = letter.event();
-  if (!letter.stack().empty()) json["stack"] = letter.stack();
-  if (letter.has_last_exchange()) {
-    const auto& exchange = letter.last_exchange();
-    json["request"] = {{"method", exchange.method()}, {"url", exchange.url()},
-                       {"body", exchange.request_body()}};
-    json["answer"] = {{"status", exchange.status()}, {"body", exchange.response_body()},
-                      {"error", exchange.error()}};
-  }
-  return json;
-}
-
 }  // namespace
+
+std::string DecodePercent(std::string_view text) {
+  std::string value;
+  for (size_t i = 0; i < text.size(); ++i) {
+    unsigned code = 0;
+    if (text[i] == '%' && i + 2 < text.size()) {
+      const char* digits = text.data() + i + 1;
+      if (std::from_chars(digits, digits + 2, code, 16).ptr == digits + 2) {
+        value += static_cast<char>(code);
+        i += 2;
+        continue;
+      }
+    }
+    value += text[i];
+  }
+  return value;
+}
 
 std::string QueryValue(std::string_view query, std::string_view name) {
   while (!query.empty()) {
     const std::string_view pair = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(query.size(), pair.size() + 1));
     const size_t equals = pair.find('=');
-    if (pair.substr(0, equals) != name || equals == std::string_view::npos) continue;
-    std::string value;
-    for (size_t i = equals + 1; i < pair.size(); ++i) {
-      unsigned code = 0;
-      if (pair[i] == '%' && i + 2 < pair.size() &&
-          std::sscanf(std::string(pair.substr(i + 1, 2)).c_str(), "%2x", &code) == 1) {
-        value += static_cast<char>(code);
-        i += 2;
-      } else {
-        value += pair[i] == '+' ? ' ' : pair[i];
-      }
-    }
-    return value;
+    if (equals == std::string_view::npos || pair.substr(0, equals) != name) continue;
+    std::string value(pair.substr(equals + 1));
+    std::replace(value.begin(), value.end(), '+', ' ');
+    return DecodePercent(value);
   }
   return {};
 }
@@ -114,6 +99,9 @@ void Api::Handle(const http::Request& request, const http::Responder& responder)
   if (request.path == "/api/v1/openapi.json") {
     return responder.Send({.headers = {{"Content-Type", "application/json"}},
                            .body = std::string(OpenApiDocument())});
+  }
+  if (request.path == "/api/v1/health") {
+    return responder.Send(JsonResponse(200, {{"status", "ok"}}));
   }
   constexpr std::string_view kBearer = "Bearer ";
   const std::string_view authorization = request.Header("authorization");
@@ -129,13 +117,20 @@ void Api::Handle(const http::Request& request, const http::Responder& responder)
     if (!status.ok()) responder.Send(Refusal(status));
     return;
   }
-  const auto answer = Route(request);
-  responder.Send(answer.ok() ? JsonResponse(200, *answer) : Refusal(answer.status()));
+  responder.Send([&] {
+    try {
+      const auto answer = Route(request);
+      return answer.ok() ? JsonResponse(200, *answer) : Refusal(answer.status());
+    } catch (const Json::exception& error) {
+      return Refusal(Error(StatusCode::kInvalidArgument, "the body is not as expected: {}", error.what()));
+    }
+  }());
 }
 
 StatusOr<Json> Api::Route(const http::Request& request) {
   const std::string what = request.method + " " + request.path;
-  const bool dry_run = QueryValue(request.query, "dry_run") == "true";
+  const ApplyOptions options{.dry_run = QueryValue(request.query, "dry_run") == "true",
+                             .prune = QueryValue(request.query, "prune") == "true"};
   if (what == "GET /api/v1/workspace") {
     Json document = ToDocument(*deps_.config.Current(), deps_.destinations);
     document["revision"] = deps_.config.Current()->revision();
@@ -143,11 +138,11 @@ StatusOr<Json> Api::Route(const http::Request& request) {
   }
   if (what == "POST /api/v1/apply") {
     MR_ASSIGN_OR_RETURN(const Json body, BodyOf(request));
-    return Apply(body, dry_run);
+    return Apply(body, options);
   }
   if (what == "POST /api/v1/import/rudderstack") {
     MR_ASSIGN_OR_RETURN(const Json body, BodyOf(request));
-    return Import(body, dry_run);
+    return Import(body, options);
   }
   if (what == "GET /api/v1/audit") return AuditNow();
   if (what == "GET /api/v1/dead-letters") return ListDeadLetters(request);
@@ -155,23 +150,55 @@ StatusOr<Json> Api::Route(const http::Request& request) {
     MR_ASSIGN_OR_RETURN(const Json body, BodyOf(request));
     return Redrive(body);
   }
-  for (const char* kind : {"sources", "destinations", "connections"}) {
-    if (request.path != std::string("/api/v1/") + kind) continue;
-    if (request.method == "GET") {
-      return ToDocument(*deps_.config.Current(), deps_.destinations)[kind];
+  for (const std::string kind : {"sources", "destinations", "connections"}) {
+    const std::string base = "/api/v1/" + kind;
+    if (request.path == base) return RouteList(request, kind, options);
+    if (request.path.rfind(base + "/", 0) == 0) {
+      return RouteOne(request, kind, DecodePercent(request.path.substr(base.size() + 1)), options);
     }
-    if (request.method == "POST" || request.method == "PUT") {
-      MR_ASSIGN_OR_RETURN(const Json body, BodyOf(request));
-      return Apply({{kind, Json::array({body})}}, dry_run);
-    }
-    return Error(StatusCode::kUnimplemented, "{} takes GET, POST and PUT", request.path);
   }
   return Error(StatusCode::kNotFound, "there is nothing at {}; see /api/v1/openapi.json", what);
 }
 
-StatusOr<Json> Api::Apply(const Json& document, bool dry_run) {
+StatusOr<Json> Api::RouteList(const http::Request& request, const std::string& kind,
+                              const ApplyOptions& options) {
+  if (request.method == "GET") return ToDocument(*deps_.config.Current(), deps_.destinations)[kind];
+  if (request.method == "POST" || request.method == "PUT") {
+    MR_ASSIGN_OR_RETURN(const Json body, BodyOf(request));
+    return Apply({{kind, Json::array({body})}}, {.dry_run = options.dry_run});
+  }
+  return Error(StatusCode::kUnimplemented, "{} takes GET, POST and PUT", request.path);
+}
+
+StatusOr<Json> Api::RouteOne(const http::Request& request, const std::string& kind, const std::string& id,
+                             const ApplyOptions& options) {
+  const Json list = ToDocument(*deps_.config.Current(), deps_.destinations)[kind];
+  const auto found = std::find_if(list.begin(), list.end(), [&](const Json& one) { return one["id"] == id; });
+  if (found == list.end()) return Error(StatusCode::kNotFound, "{}: there is none with id '{}'", kind, id);
+  if (request.method == "GET") return *found;
+  if (request.method == "PUT") {
+    MR_ASSIGN_OR_RETURN(Json body, BodyOf(request));
+    if (!body.is_object()) return MakeStatus(StatusCode::kInvalidArgument, "the body is not an object");
+    body["id"] = id;
+    return Apply({{kind, Json::array({body})}}, {.dry_run = options.dry_run});
+  }
+  if (request.method == "DELETE") {
+    config::v1::Workspace workspace = *deps_.config.Current();
+    const auto plan = DeleteEntity(kind, id, &workspace);
+    return Store(plan, std::move(workspace), options.dry_run);
+  }
+  return Error(StatusCode::kUnimplemented, "{} takes GET, PUT and DELETE", request.path);
+}
+
+StatusOr<Json> Api::Apply(const Json& document, const ApplyOptions& options) {
   config::v1::Workspace workspace = *deps_.config.Current();
-  MR_ASSIGN_OR_RETURN(const auto plan, ApplyDocument(document, deps_.destinations, &workspace));
+  MR_ASSIGN_OR_RETURN(const auto plan,
+                      ApplyDocument(document, deps_.destinations, options.prune, &workspace));
+  return Store(plan, std::move(workspace), options.dry_run);
+}
+
+StatusOr<Json> Api::Store(const std::vector<PlannedChange>& plan, config::v1::Workspace workspace,
+                          bool dry_run) {
   bool changed = false;
   Json changes = Json::array();
   for (const PlannedChange& change : plan) {
@@ -189,11 +216,11 @@ StatusOr<Json> Api::Apply(const Json& document, bool dry_run) {
               {"revision", deps_.config.Current()->revision()}};
 }
 
-StatusOr<Json> Api::Import(const Json& workspace_config, bool dry_run) {
+StatusOr<Json> Api::Import(const Json& workspace_config, const ApplyOptions& options) {
   std::vector<std::string> warnings;
   MR_ASSIGN_OR_RETURN(const Json document,
                       DocumentFromRudderStack(workspace_config, deps_.destinations, &warnings));
-  MR_ASSIGN_OR_RETURN(Json answer, Apply(document, dry_run));
+  MR_ASSIGN_OR_RETURN(Json answer, Apply(document, options));
   answer["warnings"] = warnings;
   return answer;
 }
@@ -243,86 +270,59 @@ StatusOr<Json> Api::AuditNow() {
 
 StatusOr<Json> Api::ListDeadLetters(const http::Request& request) {
   const std::string id = QueryValue(request.query, "id");
-  MR_ASSIGN_OR_RETURN(const auto rows,
-                      deps_.store.DeadLetters(QueryValue(request.query, "destination"),
-                                              id.empty() ? std::vector<std::string>()
-                                                         : std::vector<std::string>{id},
-                                              kMaxLetters));
-  Json list = Json::array();
-  for (const DeadLetterRow& row : rows) list.push_back(LetterJson(row, !id.empty()));
-  return list;
+  MR_ASSIGN_OR_RETURN(const std::string destination, DestinationId(QueryValue(request.query, "destination")));
+  int64_t limit = kDefaultLetters;
+  if (const std::string text = QueryValue(request.query, "limit"); !text.empty()) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), limit);
+    if (error != std::errc() || end != text.data() + text.size() || limit < 1 || limit > kMaxLetters) {
+      return Error(StatusCode::kInvalidArgument, "limit is '{}'; use 1 to {}", text, kMaxLetters);
+    }
+  }
+  return letters_.List(destination, id.empty() ? std::vector<std::string>() : std::vector<std::string>{id},
+                       limit);
 }
 
 StatusOr<Json> Api::Redrive(const Json& body) {
   std::vector<std::string> ids;
   std::string destination;
-  if (body.is_object() && body.contains("ids") && body["ids"].is_array()) {
-    for (const Json& id : body["ids"]) {
-      if (id.is_string()) ids.push_back(id.get<std::string>());
+  bool all = false;
+  if (!body.is_object()) return MakeStatus(StatusCode::kInvalidArgument, "the body is not an object");
+  for (const auto& [key, value] : body.items()) {
+    if (key == "ids" && value.is_array()) {
+      for (const Json& id : value) {
+        if (!id.is_string()) return MakeStatus(StatusCode::kInvalidArgument, "ids: must be texts");
+        ids.push_back(id.get<std::string>());
+      }
+    } else if (key == "destination" && value.is_string()) {
+      destination = value.get<std::string>();
+    } else if (key == "all" && value.is_boolean()) {
+      all = value.get<bool>();
+    } else {
+      return Error(StatusCode::kInvalidArgument,
+                   "'{}': give ids (a list of texts), destination (a text) or all (true)", key);
     }
   }
-  if (body.is_object() && body.contains("destination") && body["destination"].is_string()) {
-    destination = body["destination"].get<std::string>();
-  }
-  const bool all = body.is_object() && body.value("all", false);
   if (ids.empty() && destination.empty() && !all) {
     return Error(StatusCode::kInvalidArgument, "say which: ids, destination, or all: true");
   }
-  (void)deps_.reader.CatchUp(std::chrono::milliseconds(2000));
-  MR_ASSIGN_OR_RETURN(auto rows, deps_.store.DeadLetters(destination, ids, kMaxLetters));
-  std::erase_if(rows, [](const DeadLetterRow& row) { return row.state != "dead"; });
-  MR_RETURN_IF_ERROR(RedriveLetters(rows));
-  return Json{{"redriven", rows.size()}};
+  MR_ASSIGN_OR_RETURN(const std::string destination_id, DestinationId(destination));
+  MR_ASSIGN_OR_RETURN(const RedriveResult result,
+                      letters_.Redrive(*deps_.config.Current(), destination_id, std::move(ids)));
+  Json answer = {{"redriven", result.redriven}, {"skipped", result.skipped}, {"more", result.more}};
+  if (result.skipped > 0) answer["skipped_reason"] = result.skipped_reason;
+  return answer;
 }
 
-/// Puts events back where they failed, with their counts, in one transaction of the log.
-Status Api::RedriveLetters(const std::vector<DeadLetterRow>& rows) {
-  if (rows.empty()) return OkStatus();
-  std::vector<std::string> kept;
-  kept.reserve(rows.size() * 2 + 1);
-  std::vector<event_log::TopicRecord> records;
-  accounting::v1::Counters counters;
-  counters.set_stage("control-plane");
-  counters.set_at_us(deps_.clock.NowMicros());
-  std::vector<std::string> ids;
-  // Oldest first, so that a user's events keep their order.
-  for (auto row = rows.rbegin(); row != rows.rend(); ++row) {
-    const delivery::v1::DeadLetter& letter = row->letter;
-    ids.push_back(letter.id());
-    auto* count = counters.add_counts();
-    count->set_source_id(letter.source_id());
-    count->set_destination_id(letter.destination_id());
-    count->set_fate(accounting::v1::REDRIVEN);
-    count->set_count(1);
-    std::string_view topic = event_log::kIngestTopic;
-    if (letter.destination_id().empty()) {
-      event::v1::EventMeta meta;
-      meta.set_workspace_id(letter.workspace_id());
-      meta.set_source_id(letter.source_id());
-      meta.set_message_id(letter.message_id());
-      meta.set_type(letter.type());
-      meta.set_received_at_us(letter.received_at_us());
-      kept.push_back(meta.SerializeAsString());
-    } else {
-      delivery::v1::DeliveryMeta meta = letter.delivery();
-      meta.set_redrives(meta.redrives() + 1);
-      kept.push_back(meta.SerializeAsString());
-    }
-    const std::string_view meta_bytes = kept.back();
-    if (!letter.destination_id().empty()) {
-      topic = kept.emplace_back(event_log::DestinationTopic(letter.destination_id()));
-    }
-    records.push_back(
-        {.topic = topic,
-         .record = {.key = letter.user_key(), .meta = meta_bytes, .value = letter.event()}});
+StatusOr<std::string> Api::DestinationId(const std::string& id_or_name) {
+  if (id_or_name.empty()) return std::string();
+  const auto workspace = deps_.config.Current();
+  for (const auto& destination : workspace->destinations()) {
+    if (destination.id() == id_or_name) return destination.id();
   }
-  kept.push_back(counters.SerializeAsString());
-  records.push_back({.topic = event_log::kCountersTopic, .record = {.value = kept.back()}});
-  MR_ASSIGN_OR_RETURN(const auto transaction, deps_.log.NewTransaction("control-plane-redrive"));
-  MR_RETURN_IF_ERROR(transaction->Begin());
-  MR_RETURN_IF_ERROR(transaction->Append(records));
-  MR_RETURN_IF_ERROR(transaction->Commit());
-  return deps_.store.MarkRedriven(ids);
+  for (const auto& destination : workspace->destinations()) {
+    if (destination.name() == id_or_name) return destination.id();
+  }
+  return Error(StatusCode::kNotFound, "there is no destination '{}'", id_or_name);
 }
 
 }  // namespace millrace::control_plane

@@ -8,6 +8,7 @@
 #include "libs/config/local_source.h"
 #include "libs/event_log/event_log.h"
 #include "libs/http/server.h"
+#include "services/control-plane/dead_letters.h"
 #include "services/control-plane/log_reader.h"
 #include "services/control-plane/store.h"
 #include "services/control-plane/tail.h"
@@ -31,24 +32,43 @@ struct ApiDeps {
 /// and how to mend it.
 class Api {
  public:
-  explicit Api(ApiDeps deps) : deps_(std::move(deps)), tails_(deps_.log) {}
+  explicit Api(ApiDeps deps)
+      : deps_(std::move(deps)),
+        letters_(deps_.log, deps_.clock, deps_.store, deps_.reader),
+        tails_(deps_.log) {}
 
   void Handle(const http::Request& request, const http::Responder& responder);
   /// Ends the streams that are open.
   void Stop() { tails_.Stop(); }
 
  private:
+  struct ApplyOptions {
+    bool dry_run = false;
+    bool prune = false;
+  };
   StatusOr<nlohmann::json> Route(const http::Request& request);
-  StatusOr<nlohmann::json> Apply(const nlohmann::json& document, bool dry_run);
-  StatusOr<nlohmann::json> Import(const nlohmann::json& workspace_config, bool dry_run);
+  StatusOr<nlohmann::json> RouteList(const http::Request& request, const std::string& kind,
+                                     const ApplyOptions& options);
+  StatusOr<nlohmann::json> RouteOne(const http::Request& request, const std::string& kind,
+                                    const std::string& id, const ApplyOptions& options);
+  StatusOr<nlohmann::json> Apply(const nlohmann::json& document, const ApplyOptions& options);
+  StatusOr<nlohmann::json> Import(const nlohmann::json& workspace_config, const ApplyOptions& options);
+  /// Puts the changed workspace in force, unless nothing changed; the answer holds the plan.
+  StatusOr<nlohmann::json> Store(const std::vector<PlannedChange>& plan, config::v1::Workspace workspace,
+                                 bool dry_run);
   StatusOr<nlohmann::json> AuditNow();
   StatusOr<nlohmann::json> ListDeadLetters(const http::Request& request);
   StatusOr<nlohmann::json> Redrive(const nlohmann::json& body);
-  Status RedriveLetters(const std::vector<DeadLetterRow>& rows);
+  /// The id of the destination with this id or name; "" for "".
+  StatusOr<std::string> DestinationId(const std::string& id_or_name);
 
   const ApiDeps deps_;
+  DeadLetters letters_;
   Tails tails_;
 };
+
+/// `text` with %XX resolved.
+std::string DecodePercent(std::string_view text);
 
 /// The value of `name` in a query string, percent-decoded; "" when absent.
 std::string QueryValue(std::string_view query, std::string_view name);

@@ -112,6 +112,11 @@ Status Store::AddDeadLetters(const std::vector<delivery::v1::DeadLetter>& letter
                              const std::string& topic, int32_t partition, int64_t next_offset) {
   return InTransaction([&]() -> Status {
     for (const auto& letter : letters) {
+      if (letter.redriven()) {
+        Statement mark(database_->handle(), "UPDATE dead_letters SET state = 'redriven' WHERE id = ?");
+        MR_RETURN_IF_ERROR(mark.Bind(letter.id()).Run());
+        continue;
+      }
       Statement put(database_->handle(),
                     "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, 'dead', ?)");
       MR_RETURN_IF_ERROR(put.Bind(letter.id())
@@ -154,7 +159,7 @@ StatusOr<std::vector<DeadLetterRow>> Store::DeadLetters(const std::string& desti
     for (size_t i = 1; i < ids.size(); ++i) sql += ", ?";
     sql += ")";
   }
-  sql += " ORDER BY failed_at_us DESC LIMIT ?";
+  sql += " ORDER BY failed_at_us DESC, id DESC LIMIT ?";
   Statement ask(database_->handle(), sql);
   if (!destination_id.empty()) ask.Bind(destination_id);
   for (const std::string& id : ids) ask.Bind(id);
@@ -171,14 +176,21 @@ StatusOr<std::vector<DeadLetterRow>> Store::DeadLetters(const std::string& desti
   }
 }
 
-Status Store::MarkRedriven(const std::vector<std::string>& ids) {
-  return InTransaction([&]() -> Status {
-    for (const std::string& id : ids) {
-      Statement mark(database_->handle(), "UPDATE dead_letters SET state = 'redriven' WHERE id = ?");
-      MR_RETURN_IF_ERROR(mark.Bind(id).Run());
-    }
-    return OkStatus();
-  });
+StatusOr<std::vector<std::string>> Store::DeadLetterIds(const std::string& destination_id,
+                                                        int64_t limit) {
+  MutexLock lock(mu_);
+  std::string sql = "SELECT id FROM dead_letters WHERE state = 'dead'";
+  if (!destination_id.empty()) sql += " AND destination = ?";
+  sql += " ORDER BY failed_at_us, id LIMIT ?";
+  Statement ask(database_->handle(), sql);
+  if (!destination_id.empty()) ask.Bind(destination_id);
+  ask.Bind(limit);
+  std::vector<std::string> ids;
+  while (true) {
+    MR_ASSIGN_OR_RETURN(const bool row, ask.Step());
+    if (!row) return ids;
+    ids.push_back(ask.Text(0));
+  }
 }
 
 }  // namespace millrace::control_plane

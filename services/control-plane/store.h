@@ -43,6 +43,7 @@ class Store {
   StatusOr<int64_t> Position(const std::string& topic, int32_t partition);
   Status AddCounters(const std::vector<accounting::v1::Counters>& records, const std::string& topic,
                      int32_t partition, int64_t next_offset);
+  /// A letter with `redriven` set marks the one with its id.
   Status AddDeadLetters(const std::vector<delivery::v1::DeadLetter>& letters,
                         const std::string& topic, int32_t partition, int64_t next_offset);
 
@@ -50,7 +51,8 @@ class Store {
   /// Newest first. Empty `destination_id`: all; empty `ids`: any.
   StatusOr<std::vector<DeadLetterRow>> DeadLetters(const std::string& destination_id,
                                                    const std::vector<std::string>& ids, int64_t limit);
-  Status MarkRedriven(const std::vector<std::string>& ids);
+  /// Ids of letters in state `dead`, oldest first. Empty `destination_id`: all.
+  StatusOr<std::vector<std::string>> DeadLetterIds(const std::string& destination_id, int64_t limit);
 
  private:
   explicit Store(std::unique_ptr<Database> database) : database_(std::move(database)) {}

@@ -3,17 +3,23 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <condition_variable>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "libs/base/clock.h"
 #include "libs/event/event_fields.h"
 #include "millrace/delivery/v1/delivery.pb.h"
+#include "services/control-plane/event_json.h"
 
 namespace millrace::control_plane {
 namespace {
 
 using Json = nlohmann::json;
+
+/// Of the lines written in one go; what comes beyond it is counted and left out.
+constexpr size_t kMaxBytesAtOnce = 128 << 10;
 
 std::string Line(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -29,7 +35,7 @@ std::string IngestLine(const event_log::ConsumedRecord& record, const std::strin
                {"messageId", meta.message_id()},
                {"type", event::EventTypeName(meta.type())},
                {"receivedAt", FormatRfc3339Millis(meta.received_at_us())},
-               {"event", Json::parse(record.value, nullptr, false)}};
+               {"event", EventToJson(record.value)}};
   if (!meta.rejected_reason().empty()) line["rejected"] = meta.rejected_reason();
   return Line(line);
 }
@@ -58,16 +64,28 @@ void Follow(event_log::Consumer& consumer, http::StreamWriter& writer, const std
             const std::string& source_id, const std::string& destination_id) {
   std::stop_callback wake(stop, [&] { consumer.Wake(); });
   while (!stop.stop_requested()) {
-    const auto batch = consumer.Poll({.timeout = std::chrono::milliseconds(1000)});
+    const auto batch =
+        consumer.Poll({.max_records = 5000, .timeout = std::chrono::milliseconds(1000)});
     if (!batch.ok()) return;
     std::string lines;
+    size_t left_out = 0;
     for (const auto& record : batch->records) {
+      if (lines.size() > kMaxBytesAtOnce) {
+        ++left_out;
+        continue;
+      }
       lines += batch->source_of(record).topic == event_log::kIngestTopic
                    ? (destination_id.empty() ? IngestLine(record, source_id) : std::string())
                    : StatusLines(record, source_id, destination_id);
     }
+    if (left_out > 0) lines += Line({{"stage", "left_out"}, {"records", left_out}});
     if (lines.empty()) lines = "\n";  // shows whether the viewer is still there
     if (!writer.Write(std::move(lines))) return;
+    // Nobody reads faster; a busy log must not spend its time on viewers.
+    std::mutex mu;
+    std::condition_variable_any pace;
+    std::unique_lock lock(mu);
+    pace.wait_for(lock, stop, std::chrono::milliseconds(100), [] { return false; });
   }
 }
 

@@ -3,6 +3,7 @@
 #include <google/protobuf/util/message_differencer.h>
 
 #include <algorithm>
+#include <cctype>
 #include <nlohmann/json.hpp>
 
 #include "libs/base/ids.h"
@@ -73,48 +74,157 @@ class Entry {
   StringSet known_;
 };
 
-/// A secret that was read back masked takes its stored value again.
-void KeepMaskedSecrets(const Json& stored, Json* given) {
-  if (given->is_object() && stored.is_object()) {
+bool IsMask(const Json& json) {
+  return json.is_string() && json.get_ref<const std::string&>().rfind("***", 0) == 0;
+}
+
+/// Whether `given` may be `stored`, read back with secrets masked and perhaps edited otherwise: of an
+/// object, every text that is not masked must be the same.
+bool MayBeMasked(const Json& given, const Json& stored) {
+  if (!given.is_object() || !stored.is_object()) return IsMask(given) || given == stored;
+  for (const auto& [key, value] : given.items()) {
+    if (IsMask(value)) continue;
+    if (!stored.contains(key) || stored[key] != value) return false;
+  }
+  return true;
+}
+
+/// Secrets that were read back masked take their stored values again. A list's items are told apart by
+/// what of them is not masked, so that none takes its neighbour's secret.
+Status KeepMaskedSecrets(const std::string& where, const Json& stored, Json* given) {
+  if (given->is_object()) {
     for (auto& [key, value] : given->items()) {
-      if (stored.contains(key)) KeepMaskedSecrets(stored[key], &value);
+      const Json before = stored.is_object() && stored.contains(key) ? stored[key] : Json();
+      MR_RETURN_IF_ERROR(KeepMaskedSecrets(where + "." + key, before, &value));
     }
-  } else if (given->is_array() && stored.is_array()) {
-    for (size_t i = 0; i < std::min(given->size(), stored.size()); ++i) {
-      KeepMaskedSecrets(stored[i], &(*given)[i]);
+  } else if (given->is_array()) {
+    for (size_t i = 0; i < given->size(); ++i) {
+      Json& item = (*given)[i];
+      Json before;
+      if (stored.is_array()) {
+        const auto found = std::find_if(stored.begin(), stored.end(),
+                                        [&](const Json& one) { return MayBeMasked(item, one); });
+        if (found != stored.end()) before = *found;
+      }
+      MR_RETURN_IF_ERROR(KeepMaskedSecrets(fmt::format("{}[{}]", where, i), before, &item));
     }
-  } else if (given->is_string() && stored.is_string() &&
-             given->get_ref<const std::string&>().rfind("***", 0) == 0) {
+  } else if (IsMask(*given)) {
+    if (!stored.is_string()) {
+      return Invalid(where, "is masked, and there is no stored value that it stands for; give the value");
+    }
     *given = stored;
   }
-}
-
-template <typename List>
-auto* FindEntity(List* list, const std::string& id, const std::string& name) {
-  for (auto& entity : *list) {
-    if (id.empty() ? entity.name() == name : entity.id() == id) return &entity;
-  }
-  return static_cast<decltype(&*list->begin())>(nullptr);
-}
-
-/// What both kinds of named entities share: finds or makes the entity, fills its name.
-template <typename List>
-Status Locate(Entry* entry, List* list, std::string_view prefix, std::string* action,
-              decltype(&*list->begin())* found) {
-  std::string id, name;
-  MR_RETURN_IF_ERROR(entry->Text("id", &id));
-  MR_RETURN_IF_ERROR(entry->Text("name", &name));
-  if (id.empty() && name.empty()) return Invalid(entry->where(), "needs a 'name' or an 'id'");
-  *found = FindEntity(list, id, name);
-  *action = *found == nullptr ? "create" : "update";
-  if (*found == nullptr) {
-    *found = list->Add();
-    (*found)->set_id(id.empty() ? NewId(prefix) : id);
-    (*found)->set_enabled(true);
-  }
-  if (!name.empty()) (*found)->set_name(name);
-  if ((*found)->name().empty()) (*found)->set_name((*found)->id());
   return OkStatus();
+}
+
+/// Ids become parts of topic names.
+Status CheckId(const std::string& where, const std::string& id) {
+  const bool good = id.size() <= 100 && std::all_of(id.begin(), id.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+  });
+  if (good) return OkStatus();
+  return Invalid(where, fmt::format("id '{}' must be at most 100 letters, digits, '_', '-' or '.'", id));
+}
+
+template <typename List>
+typename List::value_type* FindById(List* list, const std::string& id) {
+  for (auto& entity : *list) {
+    if (entity.id() == id) return &entity;
+  }
+  return nullptr;
+}
+
+/// Null when there is none; kInvalidArgument when several have the name.
+template <typename List>
+StatusOr<typename List::value_type*> FindByName(const std::string& where, List* list,
+                                                const std::string& name) {
+  typename List::value_type* found = nullptr;
+  for (auto& entity : *list) {
+    if (entity.name() != name) continue;
+    if (found != nullptr) {
+      return Invalid(where, fmt::format("several are named '{}'; say which by 'id'", name));
+    }
+    found = &entity;
+  }
+  return found;
+}
+
+/// Finds or makes the entity that `json` is about, lets `fill` set its fields, and adds to the plan.
+template <typename List, typename Fill>
+Status ApplyEntity(const Json& json, const std::string& kind, size_t index, std::string_view id_prefix,
+                   List* list, StringSet* named, std::vector<PlannedChange>* plan, Fill fill) {
+  Entry entry(json, fmt::format("{}s[{}]", kind, index));
+  std::string id, name;
+  MR_RETURN_IF_ERROR(entry.Text("id", &id));
+  MR_RETURN_IF_ERROR(entry.Text("name", &name));
+  if (id.empty() && name.empty()) return Invalid(entry.where(), "needs a 'name' or an 'id'");
+  MR_RETURN_IF_ERROR(CheckId(entry.where(), id));
+  auto* entity = FindById(list, id);
+  if (id.empty()) {
+    MR_ASSIGN_OR_RETURN(entity, FindByName(entry.where(), list, name));
+  }
+  const bool fresh = entity == nullptr;
+  typename List::value_type before;
+  if (fresh) {
+    entity = list->Add();
+    entity->set_id(id.empty() ? NewId(id_prefix) : id);
+    entity->set_enabled(true);
+  } else {
+    before = *entity;
+  }
+  if (!named->insert(entity->id()).second) {
+    return Invalid(entry.where(), fmt::format("{} '{}' stands here twice", kind, entity->name()));
+  }
+  if (!name.empty()) entity->set_name(name);
+  if (entity->name().empty()) entity->set_name(entity->id());
+  MR_RETURN_IF_ERROR(fill(&entry, entity));
+  const bool same = !fresh && MessageDifferencer::Equals(before, *entity);
+  if constexpr (requires { entity->set_revision(""); }) {
+    if (!same) entity->set_revision(NewId("rev_"));
+  }
+  plan->push_back({.action = fresh ? "create" : same ? "unchanged" : "update",
+                   .kind = kind,
+                   .name = entity->name()});
+  return OkStatus();
+}
+
+template <typename List, typename Name>
+void DeleteIf(List* list, const std::string& kind, std::vector<PlannedChange>* plan, Name name_of,
+              const std::function<bool(const typename List::value_type&)>& wanted) {
+  List kept;
+  for (auto& entity : *list) {
+    if (wanted(entity)) {
+      plan->push_back({.action = "delete", .kind = kind, .name = name_of(entity)});
+    } else {
+      kept.Add()->Swap(&entity);
+    }
+  }
+  list->Swap(&kept);
+}
+
+/// Deletes what `goes` picks by kind and id, and the connections that hang on it.
+std::vector<PlannedChange> DeleteEntities(
+    const std::function<bool(std::string_view kind, const std::string& id)>& goes,
+    Workspace* workspace) {
+  std::vector<PlannedChange> plan;
+  StringMap<std::string> names;
+  for (const Source& source : workspace->sources()) names[source.id()] = source.name();
+  for (const Destination& destination : workspace->destinations()) {
+    names[destination.id()] = destination.name();
+  }
+  DeleteIf(
+      workspace->mutable_connections(), "connection", &plan,
+      [&](const Connection& one) { return names[one.source_id()] + " -> " + names[one.destination_id()]; },
+      [&](const Connection& one) {
+        return goes("connections", one.id()) || goes("sources", one.source_id()) ||
+               goes("destinations", one.destination_id());
+      });
+  const auto name_of = [](const auto& entity) { return entity.name(); };
+  DeleteIf(workspace->mutable_destinations(), "destination", &plan, name_of,
+           [&](const Destination& one) { return goes("destinations", one.id()); });
+  DeleteIf(workspace->mutable_sources(), "source", &plan, name_of,
+           [&](const Source& one) { return goes("sources", one.id()); });
+  return plan;
 }
 
 Status FillSource(Entry* entry, Source* source) {
@@ -135,7 +245,9 @@ Status FillSource(Entry* entry, Source* source) {
   if (const Json* keys = entry->Any("writeKeys"); keys != nullptr) {
     source->clear_write_keys();
     for (const Json& one : *keys) {
-      if (!one.is_string()) return Invalid(entry->where(), "'writeKeys' must be a list of texts");
+      if (!one.is_string() || one.get_ref<const std::string&>().empty()) {
+        return Invalid(entry->where(), "'writeKeys' must be a list of texts");
+      }
       source->add_write_keys(one.get<std::string>());
     }
   }
@@ -156,7 +268,7 @@ Status FillDestination(Entry* entry, const DestinationHooks& hooks, Destination*
     if (!config->is_object()) return Invalid(entry->where(), "'config' must hold keys and values");
     Json given = *config;
     const Json stored = Json::parse(destination->config_json(), nullptr, false);
-    if (!stored.is_discarded()) KeepMaskedSecrets(stored, &given);
+    MR_RETURN_IF_ERROR(KeepMaskedSecrets(entry->where() + ".config", stored, &given));
     destination->set_config_json(given.dump());
   }
   if (destination->config_json().empty()) destination->set_config_json("{}");
@@ -167,44 +279,62 @@ Status FillDestination(Entry* entry, const DestinationHooks& hooks, Destination*
   return entry->RefuseOthers();
 }
 
-Status FillConnection(Entry* entry, Workspace* workspace, PlannedChange* change) {
+/// The entity that a connection names by id or by name.
+template <typename List>
+StatusOr<typename List::value_type*> EndOf(const Entry& entry, const char* kind, List* list,
+                                           const std::string& id_or_name) {
+  if (auto* by_id = FindById(list, id_or_name); by_id != nullptr) return by_id;
+  MR_ASSIGN_OR_RETURN(auto* by_name, FindByName(entry.where(), list, id_or_name));
+  if (by_name == nullptr) {
+    return Invalid(entry.where(), fmt::format("there is no {} '{}'", kind, id_or_name));
+  }
+  return by_name;
+}
+
+Status ApplyConnection(const Json& json, size_t index, Workspace* workspace, StringSet* named,
+                       std::vector<PlannedChange>* plan) {
+  Entry entry(json, fmt::format("connections[{}]", index));
   std::string id, source_name, destination_name;
-  MR_RETURN_IF_ERROR(entry->Text("id", &id));
-  MR_RETURN_IF_ERROR(entry->Text("source", &source_name));
-  MR_RETURN_IF_ERROR(entry->Text("destination", &destination_name));
-  const auto find = [](auto* list, const std::string& name) {
-    auto* by_id = FindEntity(list, name, "");
-    return by_id != nullptr ? by_id : FindEntity(list, "", name);
-  };
-  const Source* source = find(workspace->mutable_sources(), source_name);
-  if (source == nullptr) {
-    return Invalid(entry->where(), fmt::format("there is no source '{}'", source_name));
-  }
-  const Destination* destination = find(workspace->mutable_destinations(), destination_name);
-  if (destination == nullptr) {
-    return Invalid(entry->where(), fmt::format("there is no destination '{}'", destination_name));
-  }
-  change->name = source->name() + " -> " + destination->name();
+  MR_RETURN_IF_ERROR(entry.Text("id", &id));
+  MR_RETURN_IF_ERROR(CheckId(entry.where(), id));
+  MR_RETURN_IF_ERROR(entry.Text("source", &source_name));
+  MR_RETURN_IF_ERROR(entry.Text("destination", &destination_name));
+  MR_ASSIGN_OR_RETURN(const Source* source,
+                      EndOf(entry, "source", workspace->mutable_sources(), source_name));
+  MR_ASSIGN_OR_RETURN(const Destination* destination,
+                      EndOf(entry, "destination", workspace->mutable_destinations(), destination_name));
   Connection* connection = nullptr;
   for (Connection& one : *workspace->mutable_connections()) {
-    if (one.source_id() == source->id() && one.destination_id() == destination->id()) {
-      connection = &one;
+    const bool same_ends =
+        one.source_id() == source->id() && one.destination_id() == destination->id();
+    if (same_ends) connection = &one;
+    else if (one.id() == id) {
+      return Invalid(entry.where(), fmt::format("id '{}' is that of another connection", id));
     }
   }
-  const Connection before = connection == nullptr ? Connection() : *connection;
-  change->action = connection == nullptr ? "create" : "update";
-  if (connection == nullptr) {
+  const bool fresh = connection == nullptr;
+  Connection before;
+  if (fresh) {
     connection = workspace->add_connections();
     connection->set_id(id.empty() ? NewId("conn_") : id);
     connection->set_source_id(source->id());
     connection->set_destination_id(destination->id());
     connection->set_enabled(true);
+  } else {
+    before = *connection;
+  }
+  const std::string name = source->name() + " -> " + destination->name();
+  if (!named->insert(connection->id()).second) {
+    return Invalid(entry.where(), fmt::format("connection '{}' stands here twice", name));
   }
   bool enabled = connection->enabled();
-  MR_RETURN_IF_ERROR(entry->Flag("enabled", &enabled));
+  MR_RETURN_IF_ERROR(entry.Flag("enabled", &enabled));
   connection->set_enabled(enabled);
-  if (MessageDifferencer::Equals(before, *connection)) change->action = "unchanged";
-  return entry->RefuseOthers();
+  const bool same = !fresh && MessageDifferencer::Equals(before, *connection);
+  plan->push_back({.action = fresh ? "create" : same ? "unchanged" : "update",
+                   .kind = "connection",
+                   .name = name});
+  return entry.RefuseOthers();
 }
 
 Status CheckWriteKeys(const Workspace& workspace) {
@@ -237,7 +367,7 @@ StatusOr<Json> ListOf(const Json& document, const char* key) {
 }  // namespace
 
 StatusOr<std::vector<PlannedChange>> ApplyDocument(const Json& document,
-                                                   const DestinationHooks& hooks,
+                                                   const DestinationHooks& hooks, bool prune,
                                                    Workspace* workspace) {
   if (!document.is_object()) return Invalid("workspace", "must hold sources, destinations, connections");
   for (const auto& [key, value] : document.items()) {
@@ -246,47 +376,40 @@ StatusOr<std::vector<PlannedChange>> ApplyDocument(const Json& document,
     }
   }
   std::vector<PlannedChange> plan;
+  StringMap<StringSet> named;  // by kind
   MR_ASSIGN_OR_RETURN(const Json sources, ListOf(document, "sources"));
   for (size_t i = 0; i < sources.size(); ++i) {
-    Entry entry(sources[i], fmt::format("sources[{}]", i));
-    PlannedChange change{.kind = "source"};
-    Source* source = nullptr;
-    MR_RETURN_IF_ERROR(
-        Locate(&entry, workspace->mutable_sources(), "src_", &change.action, &source));
-    const Source before = *source;
-    MR_RETURN_IF_ERROR(FillSource(&entry, source));
-    if (change.action == "update" && MessageDifferencer::Equals(before, *source)) {
-      change.action = "unchanged";
-    }
-    change.name = source->name();
-    plan.push_back(std::move(change));
+    MR_RETURN_IF_ERROR(ApplyEntity(sources[i], "source", i, "src_", workspace->mutable_sources(),
+                                   &named["sources"], &plan, FillSource));
   }
   MR_ASSIGN_OR_RETURN(const Json destinations, ListOf(document, "destinations"));
   for (size_t i = 0; i < destinations.size(); ++i) {
-    Entry entry(destinations[i], fmt::format("destinations[{}]", i));
-    PlannedChange change{.kind = "destination"};
-    Destination* destination = nullptr;
-    MR_RETURN_IF_ERROR(
-        Locate(&entry, workspace->mutable_destinations(), "dst_", &change.action, &destination));
-    const Destination before = *destination;
-    MR_RETURN_IF_ERROR(FillDestination(&entry, hooks, destination));
-    if (change.action == "update" && MessageDifferencer::Equals(before, *destination)) {
-      change.action = "unchanged";
-    } else {
-      destination->set_revision(NewId("rev_"));
-    }
-    change.name = destination->name();
-    plan.push_back(std::move(change));
+    MR_RETURN_IF_ERROR(ApplyEntity(destinations[i], "destination", i, "dst_",
+                                   workspace->mutable_destinations(), &named["destinations"], &plan,
+                                   [&hooks](Entry* entry, Destination* destination) {
+                                     return FillDestination(entry, hooks, destination);
+                                   }));
   }
   MR_ASSIGN_OR_RETURN(const Json connections, ListOf(document, "connections"));
   for (size_t i = 0; i < connections.size(); ++i) {
-    Entry entry(connections[i], fmt::format("connections[{}]", i));
-    PlannedChange change{.kind = "connection"};
-    MR_RETURN_IF_ERROR(FillConnection(&entry, workspace, &change));
-    plan.push_back(std::move(change));
+    MR_RETURN_IF_ERROR(
+        ApplyConnection(connections[i], i, workspace, &named["connections"], &plan));
+  }
+  if (prune) {
+    const auto deleted = DeleteEntities(
+        [&named](std::string_view kind, const std::string& id) { return !named[kind].contains(id); },
+        workspace);
+    plan.insert(plan.end(), deleted.begin(), deleted.end());
   }
   MR_RETURN_IF_ERROR(CheckWriteKeys(*workspace));
   return plan;
+}
+
+std::vector<PlannedChange> DeleteEntity(std::string_view kind, const std::string& id,
+                                        Workspace* workspace) {
+  return DeleteEntities(
+      [&](std::string_view one, const std::string& its_id) { return one == kind && its_id == id; },
+      workspace);
 }
 
 Json ToDocument(const Workspace& workspace, const DestinationHooks& hooks) {
@@ -315,59 +438,6 @@ Json ToDocument(const Workspace& workspace, const DestinationHooks& hooks) {
                                        {"source", connection.source_id()},
                                        {"destination", connection.destination_id()},
                                        {"enabled", connection.enabled()}});
-  }
-  return document;
-}
-
-StatusOr<Json> DocumentFromRudderStack(const Json& workspace_config, const DestinationHooks& hooks,
-                                       std::vector<std::string>* warnings) {
-  if (!workspace_config.is_object() || !workspace_config.contains("sources")) {
-    return Invalid("workspaceConfig", "has no 'sources'; is this RudderStack's workspaceConfig.json?");
-  }
-  Json document = {{"sources", Json::array()},
-                   {"destinations", Json::array()},
-                   {"connections", Json::array()}};
-  StringSet seen;
-  const auto text = [](const Json& json, const char* key) {
-    return json.is_object() && json.contains(key) && json[key].is_string()
-               ? json[key].get<std::string>()
-               : std::string();
-  };
-  MR_ASSIGN_OR_RETURN(const Json sources, ListOf(workspace_config, "sources"));
-  for (const Json& source : sources) {
-    const Json definition = source.value("sourceDefinition", Json::object());
-    document["sources"].push_back({{"id", text(source, "id")},
-                                   {"name", text(source, "name")},
-                                   {"type", text(definition, "name")},
-                                   {"category", text(definition, "category")},
-                                   {"writeKey", text(source, "writeKey")},
-                                   {"enabled", source.value("enabled", true)}});
-    MR_ASSIGN_OR_RETURN(const Json destinations, ListOf(source, "destinations"));
-    for (const Json& destination : destinations) {
-      const std::string id = text(destination, "id");
-      const std::string type = text(destination.value("destinationDefinition", Json::object()), "name");
-      document["connections"].push_back(
-          {{"source", text(source, "id")},
-           {"destination", id},
-           {"enabled", destination.value("isConnectionEnabled", true)}});
-      if (!seen.insert(id).second) continue;
-      const Json config = destination.value("config", Json::object());
-      bool enabled = destination.value("enabled", true);
-      if (const Status status = hooks.validate(type, config.dump()); !status.ok() && enabled) {
-        enabled = false;
-        warnings->push_back(fmt::format("destination '{}' comes disabled: {}",
-                                        text(destination, "name"), Message(status)));
-      }
-      if (!destination.value("transformations", Json::array()).empty()) {
-        warnings->push_back(fmt::format("destination '{}': its transformation is not taken over",
-                                        text(destination, "name")));
-      }
-      document["destinations"].push_back({{"id", id},
-                                          {"name", text(destination, "name")},
-                                          {"type", type},
-                                          {"enabled", enabled},
-                                          {"config", config}});
-    }
   }
   return document;
 }

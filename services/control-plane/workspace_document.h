@@ -28,14 +28,20 @@ struct PlannedChange {
 
 /// Changes `workspace` to what a document asks for: {sources: [{name, type, writeKey, enabled, config}],
 /// destinations: [{name, type, enabled, config}], connections: [{source, destination, enabled}]}.
-/// Entities are matched by `id` or else by `name`; what the document does not name stays.
+/// Entities are matched by `id` or else by `name`; what the document does not name stays, or with `prune`
+/// goes.
 /// A secret that comes masked ("***...") keeps its stored value.
 ///
 /// kInvalidArgument says which entry and field is wrong and how to mend it; then `workspace` may have
 /// been changed in part and must be thrown away.
 StatusOr<std::vector<PlannedChange>> ApplyDocument(const nlohmann::json& document,
-                                                   const DestinationHooks& hooks,
+                                                   const DestinationHooks& hooks, bool prune,
                                                    config::v1::Workspace* workspace);
+
+/// Deletes the entity of `kind` (sources, destinations or connections) and, with a source or destination,
+/// its connections.
+std::vector<PlannedChange> DeleteEntity(std::string_view kind, const std::string& id,
+                                        config::v1::Workspace* workspace);
 
 /// The same form, secrets masked.
 nlohmann::json ToDocument(const config::v1::Workspace& workspace, const DestinationHooks& hooks);
