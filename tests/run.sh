@@ -18,6 +18,7 @@ esac
 preset=${MILLRACE_PRESET:-release}
 build=build/$preset
 work=$(mktemp -d /tmp/millrace-tests.XXXXXX)
+chmod 755 "$work" # PostgreSQL runs as a user of its own
 passed=0
 failed=0
 
@@ -39,10 +40,12 @@ check() {
   if "$@" >"$work/step.log" 2>&1; then
     passed=$((passed + 1))
     echo "ok   $name ($((SECONDS - started)) s)"
+    return 0
   else
     failed=$((failed + 1))
     echo "FAIL $name ($((SECONDS - started)) s): $*"
     tail -n 60 "$work/step.log"
+    return 1
   fi
 }
 
@@ -93,13 +96,15 @@ free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",
 
 if [ -x tests/support/postgres.sh ]; then
   port=$(free_port)
-  check "PostgreSQL starts" tests/support/postgres.sh start "$work/postgres" "$port"
-  export MILLRACE_TEST_POSTGRES="host=127.0.0.1 port=$port user=postgres dbname=postgres"
+  if check "PostgreSQL starts" tests/support/postgres.sh start "$work/postgres" "$port"; then
+    export MILLRACE_TEST_POSTGRES="host=127.0.0.1 port=$port user=millrace dbname=postgres"
+  fi
 fi
 if [ -x tests/support/kafka.sh ]; then
   port=$(free_port)
-  check "Kafka starts" tests/support/kafka.sh start "$work/kafka" "$port"
-  export MILLRACE_TEST_KAFKA="127.0.0.1:$port"
+  if check "Kafka starts" tests/support/kafka.sh start "$work/kafka" "$port"; then
+    export MILLRACE_TEST_KAFKA="127.0.0.1:$port"
+  fi
 fi
 ctests -L integration
 for scenario in tests/end_to_end/scenario_*.py; do

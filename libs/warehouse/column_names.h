@@ -15,11 +15,13 @@ struct NameRules {
 };
 
 /// `key` in snake case, letters and digits of ASCII only, its leading underscores kept; a name that
-/// starts with a digit gets an underscore. Empty when nothing is left of it. Neither cut nor escaped.
+/// starts with a digit gets an underscore. Empty when nothing is left of it. Neither cut nor
+/// escaped.
 std::string SnakeCase(std::string_view key, bool divide_numbers);
 
-/// The column for the flattened key `path` ("context_traits_email"): snake case, reserved words with an
-/// underscore before them, cut to the warehouse's limit. Empty when no name can be made of it.
+/// The column for the flattened key `path` ("context_traits_email"): snake case, reserved words
+/// with an underscore before them, cut to the warehouse's limit. Empty when no name can be made of
+/// it.
 std::string ColumnName(std::string_view path, const NameRules& rules);
 
 /// The table for the event name in snake case `event`: as for columns; the names of the tables that

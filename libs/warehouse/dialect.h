@@ -23,8 +23,8 @@ class Dialect {
   /// written to.
   virtual DataType ParseType(std::string_view sql_type) const = 0;
   virtual std::string Quote(std::string_view identifier) const = 0;
-  /// The statements, in order, that make `change` in `schema_name`. They fail when another has made it
-  /// meanwhile: then the schema has to be read again.
+  /// The statements, in order, that make `change` in `schema_name`. They fail when another has
+  /// made it meanwhile: then the schema has to be read again.
   virtual std::vector<std::string> Ddl(std::string_view schema_name,
                                        const SchemaChange& change) const = 0;
 };

@@ -90,7 +90,8 @@ bool ReadValue(simdjson::dom::element value, Arena& arena, DataType* type, std::
 std::string_view JsonText(simdjson::dom::element value, Arena& arena);
 
 /// Sets a cell in `cells` for every value of `object`, nested keys joined with "_" after `prefix`.
-/// `path` is the dotted path of the object. Values that no column can be named for go to `discards`.
+/// `path` is the dotted path of the object. Values that no column can be named for go to
+/// `discards`.
 void Flatten(simdjson::dom::object object, std::string_view prefix, std::string_view path,
              const FlattenRules& rules, ColumnCache& columns, Arena& arena, CellSet& cells,
              std::vector<Discard>& discards);

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "libs/event/repair.h"
+#include "libs/warehouse/event_document.h"
 #include "libs/warehouse/flatten.h"
 
 namespace millrace::warehouse {
@@ -16,118 +16,18 @@ using simdjson::dom::object;
 
 constexpr int kCloudSourceLevels = 3;
 
-/// Options that an event may bring along in integrations.<type>.options.
-struct EventOptions {
-  bool skip_escaping = false;
-  bool skip_tracks = false;
-  bool skip_users = false;
-  std::vector<std::string> json_paths;
-};
-
-bool GetObject(object parent, std::string_view key, object* child) {
-  return parent.at_key(key).get(*child) == simdjson::SUCCESS;
-}
-
-std::string_view GetText(object parent, std::string_view key) {
-  std::string_view text;
-  return parent.at_key(key).get(text) == simdjson::SUCCESS ? text : std::string_view();
-}
-
-/// Integers beyond 64 bits in quotes: the parser refuses them bare.
-std::string WithHugeIntegersQuoted(std::string_view json) {
-  constexpr size_t kDigitsOfInt64 = 19;
-  std::string out;
-  bool in_string = false;
-  for (size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    const bool number = !in_string && (c == '-' || (c >= '0' && c <= '9'));
-    if (number) {
-      const size_t end = std::min(json.find_first_not_of("0123456789+-.eE", i), json.size());
-      const std::string_view token = json.substr(i, end - i);
-      const bool huge = token.size() >= kDigitsOfInt64 &&
-                        token.find_first_of(".eE") == std::string_view::npos;
-      if (huge) out.push_back('"');
-      out.append(token);
-      if (huge) out.push_back('"');
-      i = end - 1;
-      continue;
-    }
-    out.push_back(c);
-    if (c == '"') in_string = !in_string;
-    if (in_string && c == '\\' && i + 1 < json.size()) out.push_back(json[++i]);
-  }
-  return out;
-}
-
 }  // namespace
 
 struct RowBuilder::Impl {
   explicit Impl(RowOptions given) : options(std::move(given)), columns(options.names) {
-    for (const std::string& path : options.json_paths) AddJsonPath(path, &json_paths);
-  }
-
-  // --- options
-
-  static void AddJsonPath(std::string_view path, std::vector<std::string>* paths) {
-    const std::string_view type = path.substr(0, path.find('.'));
-    const bool whole = type == "track" || type == "identify" || type == "page" || type == "screen" ||
-                       type == "group" || type == "alias" || type == "extract";
-    if (whole) {
-      paths->emplace_back(path);
-    } else if (!path.empty()) {  // the older form: of track events
-      paths->push_back(fmt::format("track.properties.{}", path));
-      paths->push_back(fmt::format("track.userProperties.{}", path));
+    for (const std::string& path : options.json_paths) {
+      AddJsonPath(path, &defaults.json_paths);
     }
-  }
-
-  EventOptions ReadOptions() const {
-    EventOptions result{.skip_tracks = options.skip_tracks_table,
-                        .skip_users = options.skip_users_table,
-                        .json_paths = json_paths};
-    object integrations;
-    if (!GetObject(event, "integrations", &integrations)) return result;
-    for (const std::string_view key : {std::string_view("DATA_WAREHOUSE"),
-                                       std::string_view(options.destination_type)}) {
-      object integration;
-      object set;
-      if (!GetObject(integrations, key, &integration) || !GetObject(integration, "options", &set)) {
-        continue;
-      }
-      for (const auto& [name, flag] : {std::pair{"skipReservedKeywordsEscaping", &result.skip_escaping},
-                                       std::pair{"skipTracksTable", &result.skip_tracks},
-                                       std::pair{"skipUsersTable", &result.skip_users}}) {
-        bool value = false;
-        if (set.at_key(name).get(value) == simdjson::SUCCESS) *flag = value;
-      }
-      simdjson::dom::array paths;
-      if (set.at_key("jsonPaths").get(paths) != simdjson::SUCCESS) continue;
-      for (const element path : paths) {
-        std::string_view text;
-        if (path.get(text) == simdjson::SUCCESS) AddJsonPath(text, &result.json_paths);
-      }
-    }
-    return result;
+    defaults.skip_tracks = options.skip_tracks_table;
+    defaults.skip_users = options.skip_users_table;
   }
 
   // --- reading
-
-  bool Parse(std::string_view json, std::string* error) {
-    element document;
-    auto result = parser.parse(json.data(), json.size(), true).get(document);
-    if (result != simdjson::SUCCESS) {
-      auto repaired = event::Repair(json);
-      if (!repaired.ok()) {
-        *error = fmt::format("the event is no JSON: {}", Message(repaired.status()));
-        return false;
-      }
-      result = parser.parse(WithHugeIntegersQuoted(repaired->json)).get(document);
-    }
-    if (result != simdjson::SUCCESS || document.get(event) != simdjson::SUCCESS) {
-      *error = "the event is not a JSON object";
-      return false;
-    }
-    return true;
-  }
 
   void FlattenInto(object from, std::string_view prefix, std::string_view path, CellSet& cells) {
     Flatten(from, prefix, path, rules, columns, arena, cells, discards);
@@ -280,7 +180,8 @@ struct RowBuilder::Impl {
     }
   }
 
-  /// Events of newer cloud sources carry the id of the source's record; it takes the message id's place.
+  /// Events of newer cloud sources carry the id of the source's record; it takes the message id's
+  /// place.
   bool RecordId(CellSet& cells, std::string* error) {
     object context;
     object sources;
@@ -445,7 +346,7 @@ struct RowBuilder::Impl {
   }
 
   const RowOptions options;
-  std::vector<std::string> json_paths;
+  EventOptions defaults;
   simdjson::dom::parser parser;
   ColumnCache columns;
   Arena arena;
@@ -477,9 +378,10 @@ EventRows RowBuilder::Build(const EventInput& input) {
   impl.largest = 0;
   impl.input = &input;
   EventRows result;
-  if (!impl.Parse(input.json, &result.error)) return result;
+  if (!ParseEvent(input.json, impl.parser, &impl.event, &result.error)) return result;
   impl.type = GetText(impl.event, "type");
-  impl.event_options = impl.ReadOptions();
+  impl.event_options =
+      ReadEventOptions(impl.event, impl.options.destination_type, impl.defaults);
   impl.cloud = input.source_category == "cloud" || input.source_category == "singer-protocol";
   impl.rules = {.skip_escaping = impl.event_options.skip_escaping};
   if (impl.cloud) impl.rules.max_level = kCloudSourceLevels;

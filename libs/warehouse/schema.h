@@ -20,6 +20,7 @@ struct ColumnDef {
 
 struct TableSchema {
   StringMap<DataType> columns;
+  size_t dropped_columns = 0;  // that still count against the warehouse's limit
 };
 
 /// The tables of one namespace, as last read.
@@ -45,7 +46,8 @@ std::vector<SchemaChange> Diff(const Schema& have, const std::vector<WantedTable
 /// Does to `schema` what the changes do in the warehouse.
 void Apply(const std::vector<SchemaChange>& changes, Schema* schema);
 
-/// The type that a column of the layout has whatever value comes first; none for users' own columns.
+/// The type that a column of the layout has whatever value comes first; none for users' own
+/// columns.
 std::optional<DataType> LayoutType(std::string_view table, std::string_view column);
 
 }  // namespace millrace::warehouse

@@ -35,22 +35,30 @@ struct Load {
   std::vector<SchemaChange> changes;
   std::vector<const TableRows*> tables;  // finished; columns as they will be after `changes`
   std::vector<PositionChange> positions;
-  /// For rows that the warehouse itself refuses: table, row id, reason. The load goes on without them.
-  std::function<void(std::string_view, std::string_view, std::string_view)> refused;
+  /// Searches for rows that the warehouse itself refuses, writes them to rudder_discards instead
+  /// and goes on. Slower; without it such a row makes the outcome kSchemaChanged.
+  bool careful = false;
   /// Runs when all is written, right before the commit. Not OK: the load fails with it.
   std::function<Status()> before_commit;
 };
 
 enum class LoadOutcome {
   kLoaded,
-  /// Tables are not as the loader thinks: read the schema again and make the rows anew. Nothing is written.
+  /// Tables are not as the loader thinks: read the schema again and make the rows anew. Nothing is
+  /// written.
   kSchemaChanged,
   /// Another loader has moved a position: read the positions again. Nothing is written.
   kPositionMoved,
 };
 
-/// One connection to a warehouse. One thread. After an error that is retryable the session is of no more
-/// use: whether a Load that failed so was committed, only the positions tell.
+struct LoadResult {
+  LoadOutcome outcome = LoadOutcome::kLoaded;
+  size_t refused_rows = 0;
+  std::string reason;  // of an outcome that is not kLoaded, and of the last refused row
+};
+
+/// One connection to a warehouse. One thread. After an error that is retryable the session is of
+/// no more use: whether a Load that failed so was committed, only the positions tell.
 class Session {
  public:
   Session() = default;
@@ -61,7 +69,7 @@ class Session {
   virtual StatusOr<Schema> ReadSchema() = 0;
   virtual StatusOr<std::vector<Position>> ReadPositions(std::string_view destination_id) = 0;
   /// Rows, schema changes and positions, all or nothing.
-  virtual StatusOr<LoadOutcome> Write(const Load& load) = 0;
+  virtual StatusOr<LoadResult> Write(const Load& load) = 0;
 };
 
 /// A kind of warehouse. Lives for the whole process; any thread.
@@ -70,9 +78,9 @@ class Warehouse {
   virtual ~Warehouse() = default;
   virtual std::string_view type() const = 0;  // e.g. POSTGRES
   virtual const Dialect& dialect() const = 0;
-  /// Connects with a destination's configuration, and makes the namespace if it is not there. Errors name
-  /// host, database and the grant that is missing, never the password: kUnavailable, kFailedPrecondition
-  /// (an operator must act), kInvalidArgument (the configuration is wrong).
+  /// Connects with a destination's configuration, and makes the namespace if it is not there.
+  /// Errors name host, database and the grant that is missing, never the password: kUnavailable,
+  /// kFailedPrecondition (an operator must act), kInvalidArgument (the configuration is wrong).
   virtual StatusOr<std::unique_ptr<Session>> Connect(std::string_view config_json) const = 0;
 };
 

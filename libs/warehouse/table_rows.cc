@@ -24,29 +24,38 @@ std::string_view TakeField(std::string_view* line) {
 
 TableRows::TableRows(std::string name, MergeMode mode, const TableSchema* have, size_t max_columns)
     : name_(std::move(name)), mode_(mode), have_(have), max_columns_(max_columns) {
-  const size_t used = have == nullptr ? 0 : have->columns.size();
+  const size_t used = have == nullptr ? 0 : have->columns.size() + have->dropped_columns;
   free_columns_ = max_columns > used ? max_columns - used : 0;
 }
 
-/// The column's number; kNoColumn when the table has no room for another.
-size_t TableRows::ColumnOf(const Cell& cell) {
-  const auto found = index_.find(cell.column);
-  if (found != index_.end()) return found->second;
-  ColumnDef column{.name = std::string(cell.column), .type = cell.type};
-  if (const auto layout = LayoutType(name_, cell.column)) column.type = *layout;
-  bool exists = false;
-  if (have_ != nullptr) {
-    const auto there = have_->columns.find(cell.column);
-    exists = there != have_->columns.end();
-    if (exists) column.type = there->second;
+size_t TableRows::ColumnOf(const Cell& cell, std::string* reason) {
+  auto at = index_.find(cell.column);
+  if (at == index_.end()) {
+    ColumnDef column{.name = std::string(cell.column), .type = cell.type};
+    if (const auto layout = LayoutType(name_, cell.column)) column.type = *layout;
+    bool exists = false;
+    if (have_ != nullptr) {
+      const auto there = have_->columns.find(cell.column);
+      exists = there != have_->columns.end();
+      if (exists) column.type = there->second;
+    }
+    if (column.type == DataType::kUnsupported) {
+      *reason = "the column has a type that is not written to";
+      return kNoColumn;
+    }
+    if (!exists && free_columns_ == 0) {
+      *reason = fmt::format("the table has its limit of {} columns", max_columns_);
+      return kNoColumn;
+    }
+    if (!exists) --free_columns_;
+    at = index_.emplace(column.name, columns_.size()).first;
+    columns_.push_back(std::move(column));
   }
-  if (!exists) {
-    if (free_columns_ == 0) return kNoColumn;
-    --free_columns_;
-  }
-  index_.emplace(column.name, columns_.size());
-  columns_.push_back(std::move(column));
-  return columns_.size() - 1;
+  const DataType type = columns_[at->second].type;
+  if (Fits(cell.type, type)) return at->second;
+  *reason = fmt::format("a value of type {} does not fit the column's type {}", TypeName(cell.type),
+                        TypeName(type));
+  return kNoColumn;
 }
 
 void TableRows::Add(const std::vector<Cell>& cells, int64_t received_us, const OnDiscard& discard) {
@@ -56,15 +65,9 @@ void TableRows::Add(const std::vector<Cell>& cells, int64_t received_us, const O
   }
   line_.assign(columns_.size(), nullptr);
   for (const Cell& cell : cells) {
-    const size_t at = ColumnOf(cell);
+    std::string reason;
+    const size_t at = ColumnOf(cell, &reason);
     if (at == kNoColumn) {
-      const std::string reason = fmt::format("the table has its limit of {} columns", max_columns_);
-      discard(id, {cell.column, cell.text, reason});
-      continue;
-    }
-    if (!Fits(cell.type, columns_[at].type)) {
-      const std::string reason = fmt::format("a value of type {} does not fit the column's type {}",
-                                             TypeName(cell.type), TypeName(columns_[at].type));
       discard(id, {cell.column, cell.text, reason});
       continue;
     }
@@ -121,7 +124,8 @@ void TableRows::AppendLine() {
   }
 }
 
-/// Appends the line of two rows of one id: the newer one's values, where it has none the older one's.
+/// Appends the line of two rows of one id: the newer one's values, where it has none the older
+/// one's.
 void TableRows::MergeInto(const Stored& older, const Stored& newer) {
   const std::string copy = text_.substr(older.begin, older.size) + '\n' +
                            text_.substr(newer.begin, newer.size);

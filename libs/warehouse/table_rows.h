@@ -21,9 +21,9 @@ enum class MergeMode {
   kAppend,   // rows have no id
 };
 
-/// The rows of one table in one load, kept as the text that the warehouse is sent: one line a row, tabs
-/// between columns, \N for null. Values are brought to the type of their column; what does not fit is
-/// handed to the discard function.
+/// The rows of one table in one load, kept as the text that the warehouse is sent: one line a row,
+/// tabs between columns, \N for null. Values are brought to the type of their column; what does
+/// not fit is handed to the discard function.
 ///
 /// One thread.
 class TableRows {
@@ -33,8 +33,8 @@ class TableRows {
   /// `have`: the table as it stands, null when it is to be made; it must outlive this.
   TableRows(std::string name, MergeMode mode, const TableSchema* have, size_t max_columns);
 
-  /// Adds a row, unless a later one of the same id is there already. `received_us` orders the rows of
-  /// one id; of equal ones the one added last is the later.
+  /// Adds a row, unless a later one of the same id is there already. `received_us` orders the rows
+  /// of one id; of equal ones the one added last is the later.
   void Add(const std::vector<Cell>& cells, int64_t received_us, const OnDiscard& discard);
 
   const std::string& name() const { return name_; }
@@ -46,6 +46,8 @@ class TableRows {
 
   /// The ids of the rows, in the order of Lines; valid until the next Add.
   std::vector<std::string_view> Ids() const;
+  /// The id of row `at` after Finish; empty in mode kAppend.
+  std::string_view Id(size_t at) const { return rows_[at].id; }
   /// Drops the rows that were replaced: from then on Lines() numbers what is left.
   void Finish();
   /// Appends the lines of rows [begin, end) after Finish.
@@ -60,7 +62,8 @@ class TableRows {
     bool dead = false;
     std::string_view id;  // in ids_
   };
-  size_t ColumnOf(const Cell& cell);
+  /// The column's number; kNoColumn and the reason when the value cannot be stored.
+  size_t ColumnOf(const Cell& cell, std::string* reason);
   void AppendLine();
   void MergeInto(const Stored& older, const Stored& newer);
 

@@ -9,8 +9,8 @@ namespace millrace::warehouse {
 /// Types of columns, the same for all warehouses; a Dialect gives each its SQL name.
 enum class DataType : uint8_t { kString, kInt, kFloat, kBoolean, kDatetime, kJson, kUnsupported };
 
-/// One value of a row. `text` is the value in plain form: digits, "true" or "false", JSON, a time as
-/// ISO 8601 as the event has it, or the string itself.
+/// One value of a row. `text` is the value in plain form: digits, "true" or "false", JSON, a time
+/// as ISO 8601 as the event has it, or the string itself.
 struct Cell {
   std::string_view column;
   std::string_view text;

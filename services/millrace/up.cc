@@ -14,10 +14,12 @@
 #include "libs/service/open_log.h"
 #include "libs/service/run.h"
 #include "libs/telemetry/metrics.h"
+#include "libs/warehouses/registry.h"
 #include "services/control-plane/control_plane.h"
 #include "services/gateway/gateway.h"
 #include "services/processor/processor.h"
 #include "services/router/router.h"
+#include "services/warehouse-loader/warehouse_loader.h"
 
 namespace millrace::up {
 namespace {
@@ -145,9 +147,21 @@ Status Run(const ProcessSettings& given) {
                                               .types = RouterTypes(catalogue, *scripts),
                                               .destination_partitions = destination_partitions}));
 
+  const auto warehouses = warehouses::All();
+  MR_ASSIGN_OR_RETURN(
+      const auto loader,
+      warehouse_loader::WarehouseLoader::Create(settings.warehouse_loader(),
+                                                {.log = *log,
+                                                 .clock = SystemClock(),
+                                                 .metrics = metrics,
+                                                 .workspace = control_plane->config(),
+                                                 .warehouses = warehouses,
+                                                 .destination_partitions = destination_partitions}));
+
   MR_RETURN_IF_ERROR(control_plane->Start());
   if (Runs(settings, "processor")) MR_RETURN_IF_ERROR(processor->Start());
   if (Runs(settings, "router")) MR_RETURN_IF_ERROR(router->Start());
+  if (Runs(settings, "warehouse-loader")) MR_RETURN_IF_ERROR(loader->Start());
   http::ServerOptions http_options = gateway::Gateway::ServerOptionsOf(settings.gateway());
   http_options.address = listen.host;
   http_options.port = listen.port;
@@ -160,6 +174,7 @@ Status Run(const ProcessSettings& given) {
   server->Stop(kDrain);
   if (Runs(settings, "processor")) processor->Stop(kDrain);
   if (Runs(settings, "router")) router->Stop(kDrain);
+  if (Runs(settings, "warehouse-loader")) loader->Stop(kDrain);
   control_plane->Stop();
   log::Info("stopped");
   return OkStatus();

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "libs/base/clock.h"
+#include "libs/base/mutex.h"
+#include "libs/base/status.h"
+#include "libs/config/config_source.h"
+#include "libs/event_log/event_log.h"
+#include "libs/telemetry/metrics.h"
+#include "libs/warehouse/session.h"
+#include "millrace/settings/v1/warehouse_loader.pb.h"
+
+namespace millrace::warehouse_loader {
+
+/// All outlive the loader.
+struct Deps {
+  event_log::EventLog& log;
+  Clock& clock;
+  telemetry::Metrics& metrics;
+  config::ConfigSource& workspace;
+  /// The kinds of warehouses, e.g. warehouses::All().
+  const std::vector<std::unique_ptr<warehouse::Warehouse>>& warehouses;
+  std::string instance = "warehouse-loader-0";  // unique among loaders, stable over restarts
+  int destination_partitions = 4;               // of a topic that is not there yet
+};
+
+class DestinationWorker;
+
+/// Loads the events of every enabled warehouse destination into its tables, exactly once: rows and
+/// the position in the log are one transaction of the warehouse. One thread a destination, so that
+/// one that is down holds up no other.
+///
+/// Owned by main. Thread-safety: Start and Stop from one thread, Stop once. What was not committed
+/// is read again by the next loader.
+class WarehouseLoader {
+ public:
+  /// kInvalidArgument names the setting that is wrong.
+  static StatusOr<std::unique_ptr<WarehouseLoader>> Create(
+      const settings::v1::WarehouseLoaderSettings& settings, Deps deps);
+  ~WarehouseLoader();
+  WarehouseLoader(const WarehouseLoader&) = delete;
+  WarehouseLoader& operator=(const WarehouseLoader&) = delete;
+
+  Status Start();
+  /// Loads what has been read, if `deadline` allows, and stops.
+  void Stop(std::chrono::milliseconds deadline);
+
+ private:
+  WarehouseLoader(const settings::v1::WarehouseLoaderSettings& settings, Deps deps);
+  void Run();
+  void Reconcile(const config::v1::Workspace& workspace);
+  const warehouse::Warehouse* Find(std::string_view type) const;
+
+  const settings::v1::WarehouseLoaderSettings settings_;
+  const Deps deps_;
+  std::map<std::string, std::unique_ptr<DestinationWorker>> workers_;  // of the thread, then of Stop
+  std::thread thread_;
+  std::shared_ptr<void> subscription_;
+  Mutex mu_;
+  std::condition_variable changed_;
+  config::WorkspacePtr wanted_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool stopped_ = false;
+};
+
+}  // namespace millrace::warehouse_loader
