@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to a delivered event: installs what is missing, builds, starts Millrace in one process with a
-# webhook beside it, sends real events, and shows where they went.
+# webhook and a PostgreSQL of its own beside it, sends real events, and shows where they went.
 #   ./deploy/quickstart.sh           leaves it running; the last lines say how to look around and how to stop it
 #   ./deploy/quickstart.sh --check   the same, then stops everything; exit code 0 when all arrived
 #   ./deploy/quickstart.sh --stop    stops what an earlier call left running
@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 mode=${1:-run}
 data=${MILLRACE_DATA:-$PWD/millrace-data}
 port=${MILLRACE_PORT:-8080}
+postgres=$data/postgres
 millrace=build/release/services/millrace/millrace
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -24,6 +25,7 @@ stop_all() {
       rm -f "$data/$name.pid"
     fi
   done
+  if [ -d "$postgres" ]; then tests/support/postgres.sh stop "$postgres" >/dev/null 2>&1 || true; fi
 }
 
 free_port() {
@@ -64,9 +66,13 @@ say "2. Building (the first time takes some minutes)"
 cmake --preset release >/dev/null
 cmake --build build/release --target millrace
 
-say "3. Starting a webhook to deliver to, and Millrace"
+say "3. Starting PostgreSQL, a webhook to deliver to, and Millrace"
 mkdir -p "$data"
 stop_all
+if [ ! -f "$data/postgres.port" ]; then free_port >"$data/postgres.port"; fi
+postgres_port=$(cat "$data/postgres.port")
+conninfo=$(tests/support/postgres.sh start "$postgres" "$postgres_port")
+sql() { psql "$conninfo" -X "$@"; }
 webhook_port=$(free_port)
 : >"$data/webhook.ndjson"
 python3 deploy/webhook_printer.py "$webhook_port" "$data/webhook.ndjson" >/dev/null 2>&1 &
@@ -88,24 +94,34 @@ destinations:
   - name: my webhook
     type: WEBHOOK
     config: {webhookUrl: "http://127.0.0.1:$webhook_port/events", webhookMethod: POST}
+  - name: my warehouse
+    type: POSTGRES
+    config: {host: 127.0.0.1, port: "$postgres_port", database: postgres, user: millrace, password: none,
+             sslMode: disable, namespace: website, syncIntervalSeconds: 1}
 connections:
   - {source: website, destination: my webhook}
+  - {source: website, destination: my warehouse}
 YAML
 "$millrace" apply -f "$data/workspace.yaml" --url "$MILLRACE_URL"
 
 say "4. Sending events, as an SDK would"
+rows_before=$(sql -Atc "select count(*) from website.tracks" 2>/dev/null || echo 0)
 event=$(printf '{"userId":"ada","event":"Order Completed","properties":{"revenue":%d.5,"currency":"EUR"}}' $((RANDOM % 100)))
 echo "curl -u quickstart-key: http://127.0.0.1:$port/v1/track -d '$event'"
 curl -fsS -u quickstart-key: "http://127.0.0.1:$port/v1/track" -d "$event"
 echo
 "$millrace" send --url "$MILLRACE_URL" --write-key quickstart-key --count 9 --event "Page Viewed"
 
-has_ten() { [ "$(wc -l <"$data/webhook.ndjson")" -ge 10 ]; }
+rows() { sql -Atc "select count(*) from website.tracks" 2>/dev/null || echo 0; }
+has_ten() { [ "$(wc -l <"$data/webhook.ndjson")" -ge 10 ] && [ "$(rows)" -ge $((rows_before + 10)) ]; }
 wait_until 30 "The delivery of all events" has_ten
 
 say "5. Delivered to the webhook (the last two of $(wc -l <"$data/webhook.ndjson"))"
 tail -n 2 "$data/webhook.ndjson" | cut -c1-240
-say "6. Every event accounted for"
+say "6. Loaded into the warehouse"
+sql -c "select event, user_id, received_at from website.tracks order by received_at desc limit 3"
+sql -c "select id, revenue, currency from website.order_completed order by received_at desc limit 3"
+say "7. Every event accounted for"
 balanced() { "$millrace" audit --url "$MILLRACE_URL" --json | grep -q '"pending": *0'; }
 wait_until 30 "The audit's balance" balanced
 "$millrace" audit --url "$MILLRACE_URL"
@@ -116,6 +132,7 @@ if [ "$mode" = run ]; then
   send events      any RudderStack or Segment SDK with the address http://127.0.0.1:$port and the write key quickstart-key
   watch them       $millrace tail
   change things    edit $data/workspace.yaml, then: $millrace apply -f $data/workspace.yaml
+  the warehouse    psql "$conninfo"
   the API          http://127.0.0.1:$port/api/v1/openapi.json (token: $data/millrace/api-token)
   stop it          ./deploy/quickstart.sh --stop
 For the commands above: export MILLRACE_URL=$MILLRACE_URL MILLRACE_TOKEN=\$(cat $data/millrace/api-token)

@@ -96,6 +96,39 @@ def webhook_workspace(port):
             "connections": [{"source": "load", "destination": "hook"}]}
 
 
+def end_to_end_postgres(bench):
+    """Rows (two an event) into a PostgreSQL of its own; its CPU time is not counted."""
+    folder, port = os.path.join(bench.work, "postgres"), free_port()
+    os.chmod(bench.work, 0o755)  # the server runs as a user of its own
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support/postgres.sh")
+    conninfo = subprocess.run([script, "start", folder, str(port)], capture_output=True, text=True, check=True).stdout.strip()
+
+    def wait_for(events):
+        query = ["psql", conninfo, "-XAtc", "select count(*) from load.tracks"]
+        while True:
+            out = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
+            if out and int(out) >= events:
+                return
+            time.sleep(0.1)
+
+    try:
+        stack = bench.up({"sources": [SOURCE],
+                          "destinations": [{"name": "warehouse", "type": "POSTGRES",
+                                            "config": {"host": "127.0.0.1", "port": str(port), "database": "postgres",
+                                                       "user": "millrace", "password": "none", "sslMode": "disable",
+                                                       "namespace": "load", "syncIntervalSeconds": 1}}],
+                          "connections": [{"source": "load", "destination": "warehouse"}]})
+        bench.send(stack, 2_000, 20)
+        wait_for(2_000)
+        before, started, events = cpu_seconds(stack.pids()), time.monotonic(), 200_000
+        sent = bench.send(stack, events, 20)
+        wait_for(2_000 + events)
+        cpu = cpu_seconds(stack.pids()) - before
+        return result(2 * events, cpu, time.monotonic() - started, sent["p50_ms"], sent["p99_ms"], rss_mb(stack.pids()))
+    finally:
+        subprocess.run([script, "stop", folder], check=False)
+
+
 def first_delivery(bench):
     sink = Sink(os.path.join(bench.work, "sink.ndjson"))
     stack = bench.up(webhook_workspace(sink.port))
@@ -134,6 +167,7 @@ CASES = {
     "gateway-batch-20": lambda bench: gateway(bench, 2_000_000, 20),
     "gateway-batch-100": lambda bench: gateway(bench, 3_000_000, 100),
     "end-to-end-webhook": end_to_end_webhook,
+    "end-to-end-postgres": end_to_end_postgres,
     "first-delivery": first_delivery,
     "idle": idle,
 }
