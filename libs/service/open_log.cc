@@ -39,6 +39,18 @@ StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
                settings.backend());
 }
 
+Status EnsureSharedTopics(event_log::EventLog& log, const settings::v1::EventLogSettings& settings) {
+  const int partitions = IngestPartitions(settings);
+  for (const auto topic : {event_log::kIngestTopic, event_log::kDedupTopic}) {
+    MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {.partitions = partitions}));
+  }
+  for (const auto topic :
+       {event_log::kDeadLetterTopic, event_log::kDeliveryStatusTopic, event_log::kCountersTopic}) {
+    MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {}));
+  }
+  return OkStatus();
+}
+
 int IngestPartitions(const settings::v1::EventLogSettings& settings) {
   if (settings.ingest_partitions() > 0) return settings.ingest_partitions();
   return settings.backend() == "kafka" ? 12 : 4;

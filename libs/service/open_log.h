@@ -13,6 +13,9 @@ namespace millrace::service {
 StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
     const settings::v1::EventLogSettings& settings, const std::string& data_dir, Clock& clock);
 
+/// Makes the topics that services share unless they are there.
+Status EnsureSharedTopics(event_log::EventLog& log, const settings::v1::EventLogSettings& settings);
+
 /// Partitions of new topics under these settings.
 int IngestPartitions(const settings::v1::EventLogSettings& settings);
 int DestinationPartitions(const settings::v1::EventLogSettings& settings);

@@ -7,8 +7,7 @@
 
 #include "libs/base/file.h"
 #include "libs/base/log.h"
-#include "libs/destination/catalogue.h"
-#include "libs/destination/script_mapper.h"
+#include "libs/destination/catalogue_functions.h"
 #include "libs/http/server.h"
 #include "libs/script/worker_pool.h"
 #include "libs/service/open_log.h"
@@ -17,6 +16,7 @@
 #include "libs/warehouses/registry.h"
 #include "services/control-plane/control_plane.h"
 #include "services/gateway/gateway.h"
+#include "services/gateway/ingest_server.h"
 #include "services/processor/processor.h"
 #include "services/router/router.h"
 #include "services/warehouse-loader/warehouse_loader.h"
@@ -33,40 +33,6 @@ bool Runs(const ProcessSettings& settings, std::string_view service) {
   if (settings.services().empty()) return true;
   const std::string list = "," + settings.services() + ",";
   return list.find("," + std::string(service) + ",") != std::string::npos;
-}
-
-control_plane::DestinationHooks HooksOf(const destination::Catalogue& catalogue) {
-  return {
-      .validate = [&catalogue](std::string_view type, std::string_view config) -> Status {
-        const auto* found = catalogue.Find(type);
-        if (found == nullptr) {
-          return Error(StatusCode::kInvalidArgument, "there is no destination type '{}'", type);
-        }
-        return destination::ValidateConfig(found->definition, config);
-      },
-      .mask = [&catalogue](std::string_view type, std::string_view config) -> std::string {
-        const auto* found = catalogue.Find(type);
-        // A type that is not known any more: nobody can say what of it is secret.
-        return found == nullptr ? "{}" : destination::MaskSecrets(found->definition, config);
-      }};
-}
-
-router::DestinationTypes RouterTypes(const destination::Catalogue& catalogue,
-                                     script::WorkerPool& scripts) {
-  return {
-      .find = [&catalogue](const std::string& type) -> const destination::v1::Definition* {
-        const auto* found = catalogue.Find(type);
-        return found == nullptr ? nullptr : &found->definition;
-      },
-      .make_mapper = [&catalogue, &scripts](const config::v1::Destination& configured)
-          -> StatusOr<std::shared_ptr<destination::Mapper>> {
-        const auto* found = catalogue.Find(configured.type());
-        if (found == nullptr) {
-          return Error(StatusCode::kNotFound, "there is no destination type '{}'", configured.type());
-        }
-        return destination::MakeMapper(found->definition, found->mapping_source,
-                                       configured.config_json(), scripts);
-      }};
 }
 
 http::Handler Mount(gateway::Gateway& gateway, control_plane::ControlPlane& control_plane,
@@ -93,10 +59,7 @@ Status Run(const ProcessSettings& given) {
   MR_ASSIGN_OR_RETURN(const auto listen, service::ParseListenAddress(settings.listen()));
   MR_RETURN_IF_ERROR(MakeFolders(data_dir));
 
-  destination::Catalogue catalogue = destination::Catalogue::Builtin();
-  if (!settings.destinations_dir().empty()) {
-    MR_RETURN_IF_ERROR(catalogue.LoadFolder(settings.destinations_dir()));
-  }
+  MR_ASSIGN_OR_RETURN(const auto catalogue, destination::LoadCatalogue(settings.destinations_dir()));
   telemetry::Metrics metrics;
   MR_ASSIGN_OR_RETURN(const auto log,
                       service::OpenEventLog(settings.event_log(), data_dir, SystemClock()));
@@ -106,7 +69,10 @@ Status Run(const ProcessSettings& given) {
       const auto control_plane,
       control_plane::ControlPlane::Create(
           settings.control_plane(),
-          {.log = *log, .clock = SystemClock(), .destinations = HooksOf(catalogue)}));
+          {.log = *log,
+           .clock = SystemClock(),
+           .destinations = {.validate = destination::ValidatorOf(catalogue),
+                            .mask = destination::MaskerOf(catalogue)}}));
 
   const int ingest_partitions = service::IngestPartitions(settings.event_log());
   const int destination_partitions = service::DestinationPartitions(settings.event_log());
@@ -121,14 +87,10 @@ Status Run(const ProcessSettings& given) {
            .clock = SystemClock(),
            .metrics = metrics,
            .workspace = control_plane->config(),
-           .types = [&catalogue](std::string_view type) -> const destination::v1::Definition* {
-             const auto* found = catalogue.Find(type);
-             return found == nullptr ? nullptr : &found->definition;
-           },
+           .types = destination::DefinitionsOf(catalogue),
            .ingest_partitions = ingest_partitions,
            .destination_partitions = destination_partitions}));
-  MR_RETURN_IF_ERROR(log->EnsureTopic(std::string(event_log::kIngestTopic),
-                                      {.partitions = ingest_partitions}));
+  MR_RETURN_IF_ERROR(service::EnsureSharedTopics(*log, settings.event_log()));
   MR_ASSIGN_OR_RETURN(
       const auto gateway,
       gateway::Gateway::Create(
@@ -144,7 +106,8 @@ Status Run(const ProcessSettings& given) {
                                               .clock = SystemClock(),
                                               .metrics = metrics,
                                               .workspace = control_plane->config(),
-                                              .types = RouterTypes(catalogue, *scripts),
+                                              .types = {.find = destination::DefinitionsOf(catalogue),
+                                                        .make_mapper = destination::MappersOf(catalogue, *scripts)},
                                               .destination_partitions = destination_partitions}));
 
   const auto warehouses = warehouses::All();
@@ -162,6 +125,7 @@ Status Run(const ProcessSettings& given) {
   if (Runs(settings, "processor")) MR_RETURN_IF_ERROR(processor->Start());
   if (Runs(settings, "router")) MR_RETURN_IF_ERROR(router->Start());
   if (Runs(settings, "warehouse-loader")) MR_RETURN_IF_ERROR(loader->Start());
+  MR_ASSIGN_OR_RETURN(const auto ingest, gateway::StartIngestServer(settings.gateway(), *gateway));
   http::ServerOptions http_options = gateway::Gateway::ServerOptionsOf(settings.gateway());
   http_options.address = listen.host;
   http_options.port = listen.port;

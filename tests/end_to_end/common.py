@@ -4,6 +4,9 @@ import argparse
 import os
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 
 WRITE_KEY = "scenario-key"
 
@@ -40,6 +43,21 @@ def workspace(hook_port=None, namespace=None):
                         "namespace": namespace, "syncIntervalSeconds": 1}})
         document["connections"].append({"source": "app", "destination": "warehouse"})
     return document
+
+
+def wait_for_write_key(stack):
+    """Until every gateway has heard of the source: services learn of a change over the network."""
+    deadline = time.monotonic() + 30
+    for url in stack.gateway_urls():
+        request = urllib.request.Request(f"{url}/sourceConfig?writeKey={WRITE_KEY}")
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=5):
+                    break
+            except urllib.error.HTTPError as error:
+                if error.code != 401 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
 
 def query(sql):

@@ -4,7 +4,7 @@
 import os
 import time
 
-from common import WRITE_KEY, Verdict, arguments, conninfo, query, workspace
+from common import WRITE_KEY, Verdict, arguments, conninfo, query, wait_for_write_key, workspace
 from oracle import Sender, Sink, check_deliveries
 from stack import OneProcess
 
@@ -13,18 +13,25 @@ EVENTS, USERS = 100_000, 1_000
 
 def main():
     options = arguments(__doc__)
+    run(OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"]),
+        options, "one_process")
+
+
+def run(stack, options, namespace):
+    """Sends everything through `stack` and checks both ends."""
     verdict = Verdict()
-    namespace = "one_process" if conninfo() else None
+    namespace = namespace if conninfo() else None
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
-    stack.start()
     try:
+        stack.start()
         stack.apply(workspace(sink.port, namespace))
+        wait_for_write_key(stack)
         started = time.monotonic()
         sender = Sender(stack.url, WRITE_KEY, EVENTS, USERS, os.path.join(options.work, "sender.ndjson")).run()
         print(f"sent {len(sender.sent)} events, {sender.repeats} of them twice, in {time.monotonic() - started:.1f} s")
         verdict.expect("all at the webhook", sink.wait_for(lambda s: s.distinct() >= EVENTS if len(s.arrived) >= EVENTS
                                                            else False, 180), True)
+        print(f"all delivered after {time.monotonic() - started:.1f} s")
         seen = check_deliveries(sender, sink.arrived)
         for fault in ("lost", "ghost", "reordered", "duplicated"):
             verdict.expect(f"webhook: {fault}", seen[fault], 0)

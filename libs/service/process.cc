@@ -1,0 +1,111 @@
+#include "libs/service/process.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <iostream>
+#include <utility>
+
+#include "libs/base/file.h"
+#include "libs/base/log.h"
+#include "libs/config/settings.h"
+#include "libs/service/open_log.h"
+#include "libs/service/run.h"
+
+namespace millrace::service {
+namespace {
+
+constexpr std::chrono::milliseconds kFirstSnapshot{30'000};
+
+std::string MachineName() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
+}
+
+Status Prepare(std::string_view service, const Arguments& arguments,
+               settings::v1::ProcessSettings* settings) {
+  MR_RETURN_IF_ERROR(config::LoadSettings(arguments.config_path, "MILLRACE", Environment(),
+                                          arguments.overrides, settings));
+  MR_RETURN_IF_ERROR(SetUpProcess(service, settings->telemetry()));
+  if (settings->data_dir().empty()) settings->set_data_dir("millrace-data");
+  if (settings->listen().empty()) settings->set_listen("127.0.0.1:8080");
+  if (settings->instance().empty()) settings->set_instance(MachineName());
+  return MakeFolders(settings->data_dir());
+}
+
+}  // namespace
+
+Process::~Process() { StopServing(); }
+
+Status Process::OpenLog() {
+  MR_ASSIGN_OR_RETURN(log_, OpenEventLog(settings_.event_log(), settings_.data_dir(), SystemClock()));
+  return OkStatus();
+}
+
+Status Process::Watch() {
+  const std::string short_name = service_.substr(service_.find('-') + 1);
+  MR_ASSIGN_OR_RETURN(auto options,
+                      config::MakeWatchOptions(settings_.control_plane_client(),
+                                               settings_.data_dir(), short_name, instance()));
+  MR_ASSIGN_OR_RETURN(watch_, config::WatchClient::Start(std::move(options)));
+  return watch_->WaitForSnapshot(kFirstSnapshot);
+}
+
+Status Process::Serve(http::ServerOptions options, http::Handler handler,
+                      std::function<bool()> ready) {
+  MR_ASSIGN_OR_RETURN(const auto listen, ParseListenAddress(settings_.listen()));
+  options.address = listen.host;
+  options.port = listen.port;
+  MR_ASSIGN_OR_RETURN(
+      server_,
+      http::Server::Start(options, [this, handler = std::move(handler), ready = std::move(ready)](
+                                       http::Request request, http::Responder responder) {
+        if (request.path == "/metrics") {
+          return responder.Send({.headers = {{"Content-Type", "text/plain; version=0.0.4"}},
+                                 .body = metrics_.Render()});
+        }
+        if (request.path == "/health/ready" && !ready()) {
+          return responder.Send({.status = 503, .body = "not ready\n"});
+        }
+        if (request.path.rfind("/health", 0) == 0) return responder.Send({.body = "ok"});
+        if (handler) return handler(std::move(request), std::move(responder));
+        responder.Send({.status = 404, .body = "not found\n"});
+      }));
+  return OkStatus();
+}
+
+void Process::WaitForEnd() {
+  log::Info("ready: http://{}, instance {}", settings_.listen(), instance());
+  log::Info("{}: draining", WaitForSignal());
+}
+
+void Process::StopServing() {
+  if (server_ != nullptr) server_->Stop(kDrainTimeout);
+  server_.reset();
+}
+
+int Main(std::string_view service, std::string_view purpose, int argc, char** argv,
+         const std::function<Status(Process&)>& run) {
+  const auto arguments = ParseArguments(argc, argv);
+  if (!arguments.ok()) return Exit(service, arguments.status());
+  if (arguments->help) {
+    std::cout << HelpText(service, purpose);
+    return 0;
+  }
+  if (arguments->version) {
+    std::cout << service << " " MILLRACE_VERSION "\n";
+    return 0;
+  }
+  BlockSignals();
+  settings::v1::ProcessSettings settings;
+  Status status = Prepare(service, *arguments, &settings);
+  if (status.ok()) {
+    Process process(service, std::move(settings));
+    status = process.OpenLog();
+    if (status.ok()) status = run(process);
+    if (status.ok()) log::Info("stopped");
+  }
+  return Exit(service, status);
+}
+
+}  // namespace millrace::service
