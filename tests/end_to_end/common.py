@@ -45,11 +45,11 @@ def workspace(hook_port=None, namespace=None):
     return document
 
 
-def wait_for_write_key(stack):
+def wait_for_write_key(stack, write_key=WRITE_KEY):
     """Until every gateway has heard of the source: services learn of a change over the network."""
     deadline = time.monotonic() + 30
     for url in stack.gateway_urls():
-        request = urllib.request.Request(f"{url}/sourceConfig?writeKey={WRITE_KEY}")
+        request = urllib.request.Request(f"{url}/sourceConfig?writeKey={write_key}")
         while True:
             try:
                 with urllib.request.urlopen(request, timeout=5):

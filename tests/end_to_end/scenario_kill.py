@@ -6,7 +6,7 @@ import random
 import threading
 import time
 
-from common import WRITE_KEY, Verdict, arguments, conninfo, query, workspace
+from common import WRITE_KEY, Verdict, arguments, conninfo, query, wait_for_write_key, workspace
 from oracle import Sender, Sink, check_deliveries
 from scenario_one_process import settle
 from stack import OneProcess
@@ -18,38 +18,50 @@ WINDOW = 2_000  # most that one kill may leave in flight at the webhook
 
 def main():
     options = arguments(__doc__)
+    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
+
+    def kill(_):
+        stack.kill()
+        stack.start()
+
+    run(stack, kill, options, "killed", ROUNDS, EVENTS_A_ROUND)
+
+
+def run(stack, kill, options, namespace, rounds, events_a_round, pause=(0.2, 1.2)):
+    """Sends while `kill(choice)` kills and restarts something `rounds` times, then checks both ends."""
     verdict = Verdict()
     choice = random.Random(7)
-    namespace = "killed" if conninfo() else None
+    namespace = namespace if conninfo() else None
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
-    stack.start()
-    stack.apply(workspace(sink.port, namespace))
-    sender = Sender(stack.url, WRITE_KEY, EVENTS_A_ROUND * ROUNDS, USERS, os.path.join(options.work, "sender.ndjson"),
-                    batch=10)
-    thread = threading.Thread(target=sender.run)
+    wanted = events_a_round * rounds
+    thread = None
     try:
+        stack.start()
+        stack.apply(workspace(sink.port, namespace))
+        wait_for_write_key(stack)
+        sender = Sender(stack.url, WRITE_KEY, wanted, USERS, os.path.join(options.work, "sender.ndjson"), batch=10)
+        thread = threading.Thread(target=sender.run)
         thread.start()
-        for number in range(ROUNDS):
-            time.sleep(choice.uniform(0.2, 1.2))  # the random moment of the kill
-            stack.kill()
-            stack.start()
-            print(f"killed and restarted {number + 1} times, {len(sender.acknowledged)} acknowledged", flush=True)
+        for number in range(rounds):
+            time.sleep(choice.uniform(*pause))  # the random moment of the kill
+            killed = kill(choice)
+            print(f"kill {number + 1} {killed or ''}: {len(sender.acknowledged)} acknowledged", flush=True)
         thread.join()
-        wanted = EVENTS_A_ROUND * ROUNDS
         verdict.expect("all at the webhook", sink.wait_for(lambda s: len(s.arrived) >= wanted and s.distinct() >= wanted,
-                                                           120), True)
+                                                           180), True)
         audit = settle(stack)
         seen = check_deliveries(sender, sink.arrived)
         for fault in ("lost", "ghost", "reordered"):
             verdict.expect(f"webhook: {fault}", seen[fault], 0)
-        verdict.expect("webhook: duplicated", seen["duplicated"], lambda n: n <= WINDOW * ROUNDS)
+        verdict.expect("webhook: duplicated", seen["duplicated"], lambda n: n <= WINDOW * rounds)
+        verdict.expect("audit: pending", audit["pending"], 0)
         verdict.expect("audit: residual", audit["residual"], 0)
         if namespace:
             counts = query(f"select count(*), count(distinct id) from {namespace}.tracks")[0]
             verdict.expect("warehouse: rows, distinct ids", [int(n) for n in counts], [wanted, wanted])
     finally:
-        thread.join()
+        if thread:
+            thread.join()
         stack.stop()
     verdict.exit()
 

@@ -6,10 +6,10 @@ import shutil
 import subprocess
 import sys
 
-from common import WRITE_KEY, Verdict, arguments, conninfo, query, workspace
+from common import WRITE_KEY, Verdict, arguments, conninfo, query, wait_for_write_key, workspace
 from oracle import Sink
 from scenario_one_process import settle
-from stack import OneProcess
+from stack import OneProcess, Services
 
 CALLS = ["identify", "track", "page", "screen", "group", "alias"]
 TABLES = ["identifies", "tracks", "pages", "screens", "groups", "aliases", "order_completed"]
@@ -30,19 +30,31 @@ def install(work):
 def main():
     options = arguments(__doc__)
     verdict = Verdict()
-    node, python = install(options.work)
-    sink = Sink(os.path.join(options.work, "sink.ndjson"))
-    namespace = "sdks" if conninfo() else None
+    sdks = install(options.work)
+    check(verdict, OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"]),
+          sdks, options, "sdks")
+    if brokers := os.environ.get("MILLRACE_TEST_KAFKA"):
+        print("the same through separate services on Kafka")
+        check(verdict, Services(options.build, os.path.join(options.work, "services"), brokers), sdks, options,
+              "sdks_services")
+    verdict.exit()
+
+
+def check(verdict, stack, sdks, options, namespace):
+    """Runs every SDK against `stack` and looks at the webhook and the tables."""
+    node, python = sdks
+    sink = Sink(os.path.join(options.work, f"{namespace}.ndjson"))
+    namespace = namespace if conninfo() else None
     with_url = lambda url: {  # noqa: E731
         "node-rudderstack": ["node", "send_rudderstack.js", url, WRITE_KEY, "node-rudderstack"],
         "node-segment": ["node", "send_segment.js", url, WRITE_KEY, "node-segment"],
         "python-rudderstack": [python, "send.py", "rudderstack", url, WRITE_KEY, "python-rudderstack"],
         "python-segment": [python, "send.py", "segment", url, WRITE_KEY, "python-segment"],
     }
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
-    stack.start()
     try:
+        stack.start()
         stack.apply(workspace(sink.port, namespace))
+        wait_for_write_key(stack)
         programs = with_url(stack.url)
         for name, command in programs.items():
             done = subprocess.run(command, cwd=node, capture_output=True, text=True, timeout=60, check=False)
@@ -61,7 +73,6 @@ def main():
             verdict.expect("rows in users", int(query(f"select count(*) from {namespace}.users")[0][0]), len(programs))
     finally:
         stack.stop()
-    verdict.exit()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../end_to_end"))
+from common import wait_for_write_key  # noqa: E402
 from oracle import Sink  # noqa: E402
-from stack import OneProcess, cpu_seconds, free_port, rss_mb  # noqa: E402
+from stack import OneProcess, Services, cpu_seconds, free_port, rss_mb  # noqa: E402
 
 WRITE_KEY = "loadkey"
 SOURCE = {"name": "load", "type": "HTTP", "writeKey": WRITE_KEY}
@@ -59,6 +60,29 @@ def gateway(bench, events, batch):
     sent = bench.send(stack, events, batch)
     cpu = cpu_seconds(stack.pids()) - before
     return result(sent["accepted"], cpu, sent["seconds"], sent["p50_ms"], sent["p99_ms"], rss_mb(stack.pids()))
+
+
+def gateway_kafka(bench, events, batch):
+    """A gateway of its own in front of a Kafka broker; the CPU time of the gateway."""
+    folder, port = os.path.join(bench.work, "kafka"), free_port()
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support/kafka.sh")
+    subprocess.run([script, "start", folder, str(port)], stdout=subprocess.DEVNULL, check=True)
+    stack = Services(bench.build, os.path.join(bench.work, "services"), f"127.0.0.1:{port}")
+    stack.others = []  # the gateway alone
+    try:
+        stack.start()
+        stack.apply({"sources": [SOURCE]})
+        wait_for_write_key(stack, WRITE_KEY)
+        stack.port = stack.gateways[0].port
+        gateway_pid = {stack.gateways[0].process.pid}
+        bench.send(stack, events // 10, batch)
+        before = cpu_seconds(gateway_pid)
+        sent = bench.send(stack, events, batch)
+        cpu = cpu_seconds(gateway_pid) - before
+        return result(sent["accepted"], cpu, sent["seconds"], sent["p50_ms"], sent["p99_ms"], rss_mb(gateway_pid))
+    finally:
+        stack.stop()
+        subprocess.run([script, "stop", folder], check=False)
 
 
 def end_to_end_webhook(bench):
@@ -166,6 +190,7 @@ CASES = {
     "gateway-single": lambda bench: gateway(bench, 200_000, 1),
     "gateway-batch-20": lambda bench: gateway(bench, 2_000_000, 20),
     "gateway-batch-100": lambda bench: gateway(bench, 3_000_000, 100),
+    "gateway-kafka-batch-20": lambda bench: gateway_kafka(bench, 1_000_000, 20),
     "end-to-end-webhook": end_to_end_webhook,
     "end-to-end-postgres": end_to_end_postgres,
     "first-delivery": first_delivery,
