@@ -99,8 +99,10 @@ Status ReadPending(event_log::EventLog& log, const LogPositions& partitions, Pen
       if (record.offset >= end) continue;
       bool finished = false;
       auto& tracker = done.at(partition);
-      tracker.Finish(tracker.Add(record.offset, &finished));
-      if (!finished) AddPending(partition.topic, record, pending);
+      const uint64_t ticket = tracker.Add(record.offset, &finished);
+      if (finished) continue;
+      tracker.Finish(ticket);
+      AddPending(partition.topic, record, pending);
     }
   }
   return OkStatus();

@@ -9,6 +9,7 @@
 #include "libs/base/mutex.h"
 #include "libs/event_log/local/local_log.h"
 #include "libs/event_log/local/test_folder.h"
+#include "libs/event_log/offset_tracker.h"
 #include "millrace/accounting/v1/accounting.pb.h"
 #include "millrace/delivery/v1/delivery.pb.h"
 #include "millrace/event/v1/event.pb.h"
@@ -315,6 +316,32 @@ TEST_CASE("an event that the log has for a connection beyond what was counted sh
   CHECK(audit["residual"] == 1);
   CHECK(audit["moving"] == false);
   CHECK(audit["connections"][0]["residual"] == -1);
+}
+
+TEST_CASE("what the router finished out of order is not pending", "[audit]") {
+  Fixture f;
+  f.Count("processor", "d1", accounting::v1::PASSED_ON, 5);
+  f.Count("processor", "d1", accounting::v1::ROUTED, 5);
+  f.Count("router", "d1", accounting::v1::DELIVERED, 3);
+  for (int i = 0; i < 5; ++i) f.Route("s1");
+  const auto infos = f.log->Describe("destination.d1");  // all of one user, so in one partition
+  const int32_t partition = infos->at(0).end_offset == 5 ? 0 : 1;
+  event_log::OffsetTracker tracker(-1, "");
+  for (int64_t offset = 0; offset < 5; ++offset) {
+    bool done = false;
+    const uint64_t ticket = tracker.Add(offset, &done);
+    if (offset != 1 && offset != 3) tracker.Finish(ticket);
+  }
+  const auto consumer = f.log->NewConsumer({.group = "router", .instance = "test"});
+  REQUIRE((*consumer)->Subscribe({"destination.d1"}).ok());
+  REQUIRE((*consumer)->Poll({}).ok());
+  const event_log::CommittedOffset offset{
+      .partition = {"destination.d1", partition}, .offset = tracker.committed(), .metadata = tracker.Metadata()};
+  REQUIRE((*consumer)->Commit({&offset, 1}).ok());
+  const Json audit = f.Get("/api/v1/audit");
+  CAPTURE(audit.dump(1));
+  CHECK(audit["connections"][0]["pending"] == 2);
+  CHECK(audit["residual"] == 0);
 }
 
 TEST_CASE("an event that nobody counted shows", "[audit]") {
