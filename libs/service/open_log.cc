@@ -4,13 +4,23 @@
 #include "libs/event_log/local/local_log.h"
 
 namespace millrace::service {
+namespace {
+
+// Viewers look at what happens now, and there is a status for every event of every destination.
+constexpr std::chrono::hours kStatusRetention{1};
+
+}  // namespace
 
 StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
     const settings::v1::EventLogSettings& settings, const std::string& data_dir, Clock& clock) {
   if (settings.backend().empty() || settings.backend() == "local") {
     event_log::LocalLogOptions options;
-    options.path = settings.local().path().empty() ? data_dir + "/log" : settings.local().path();
+    options.path = LocalLogFolder(settings, data_dir);
     options.clock = &clock;
+    for (const auto topic : {event_log::kCountersTopic, event_log::kDeliveryStatusTopic,
+                             event_log::kDeadLetterTopic}) {
+      options.closing_topics.emplace_back(topic);
+    }
     if (settings.local().quota_bytes() > 0) {
       options.quota_bytes = static_cast<uint64_t>(settings.local().quota_bytes());
     }
@@ -39,16 +49,20 @@ StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
                settings.backend());
 }
 
+std::string LocalLogFolder(const settings::v1::EventLogSettings& settings, const std::string& data_dir) {
+  if (settings.backend() == "kafka") return {};
+  return settings.local().path().empty() ? data_dir + "/log" : settings.local().path();
+}
+
 Status EnsureSharedTopics(event_log::EventLog& log, const settings::v1::EventLogSettings& settings) {
   const int partitions = IngestPartitions(settings);
   for (const auto topic : {event_log::kIngestTopic, event_log::kDedupTopic}) {
     MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {.partitions = partitions}));
   }
-  for (const auto topic :
-       {event_log::kDeadLetterTopic, event_log::kDeliveryStatusTopic, event_log::kCountersTopic}) {
+  for (const auto topic : {event_log::kDeadLetterTopic, event_log::kCountersTopic}) {
     MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {}));
   }
-  return OkStatus();
+  return log.EnsureTopic(std::string(event_log::kDeliveryStatusTopic), {.retention = kStatusRetention});
 }
 
 int IngestPartitions(const settings::v1::EventLogSettings& settings) {

@@ -13,6 +13,9 @@ namespace millrace::service {
 StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
     const settings::v1::EventLogSettings& settings, const std::string& data_dir, Clock& clock);
 
+/// Folder of the local log under these settings; empty for another backend.
+std::string LocalLogFolder(const settings::v1::EventLogSettings& settings, const std::string& data_dir);
+
 /// Makes the topics that services share unless they are there.
 Status EnsureSharedTopics(event_log::EventLog& log, const settings::v1::EventLogSettings& settings);
 

@@ -51,6 +51,14 @@ Status Process::Watch() {
   return watch_->WaitForSnapshot(kFirstSnapshot);
 }
 
+void Process::ReportLag(const std::string& group) {
+  lag_ = std::make_unique<LagReporter>(
+      LagReporter::Options{.groups = {group},
+                           .log_folder = LocalLogFolder(settings_.event_log(), settings_.data_dir())},
+      *log_, metrics_);
+  lag_->Start();
+}
+
 Status Process::Serve(http::ServerOptions options, http::Handler handler,
                       std::function<bool()> ready) {
   MR_ASSIGN_OR_RETURN(const auto listen, ParseListenAddress(settings_.listen()));

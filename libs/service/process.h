@@ -10,6 +10,7 @@
 #include "libs/config/watch_client.h"
 #include "libs/event_log/event_log.h"
 #include "libs/http/server.h"
+#include "libs/service/lag_reporter.h"
 #include "libs/telemetry/metrics.h"
 #include "millrace/settings/v1/process.pb.h"
 
@@ -39,6 +40,8 @@ class Process {
   Status OpenLog();
   /// Watches the control plane; its absence is no error while a snapshot is on disk.
   Status Watch();
+  /// Keeps the metrics of how far `group` is behind the log. Before Serve.
+  void ReportLag(const std::string& group);
   /// Listens on the HTTP address: /metrics, /health, /health/live and /health/ready here, all else to
   /// `handler` (none: 404).
   Status Serve(http::ServerOptions options, http::Handler handler, std::function<bool()> ready);
@@ -53,6 +56,7 @@ class Process {
   telemetry::Metrics metrics_;
   std::unique_ptr<event_log::EventLog> log_;
   std::unique_ptr<config::WatchClient> watch_;
+  std::unique_ptr<LagReporter> lag_;
   std::unique_ptr<http::Server> server_;
 };
 

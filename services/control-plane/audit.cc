@@ -1,7 +1,10 @@
 #include "services/control-plane/audit.h"
 
 #include <algorithm>
+#include <cstdlib>
 
+#include "libs/event_log/offset_tracker.h"
+#include "millrace/delivery/v1/delivery.pb.h"
 #include "millrace/event/v1/event.pb.h"
 
 namespace millrace::control_plane {
@@ -9,12 +12,18 @@ namespace {
 
 using accounting::v1::Fate;
 
+constexpr std::string_view kDestinationPrefix = "destination.";
+// Polls without a record before a topic is taken as read: transactions leave marks that are no records.
+constexpr int kIdlePolls = 3;
+constexpr std::chrono::milliseconds kPollWait{200};
+
 void AddToSource(const CountRow& row, Account* account) {
   switch (row.fate) {
     case Fate::ACCEPTED: account->accepted += row.count; break;
     case Fate::DUPLICATE: account->duplicates += row.count; break;
     case Fate::SOURCE_FILTERED: account->filtered += row.count; break;
     case Fate::SOURCE_DEAD_LETTERED: account->dead_lettered += row.count; break;
+    case Fate::PASSED_ON: account->passed_on += row.count; break;
     case Fate::REDRIVEN:  // is in ACCEPTED a second time
       account->accepted -= row.count;
       account->dead_lettered -= row.count;
@@ -23,99 +32,178 @@ void AddToSource(const CountRow& row, Account* account) {
   }
 }
 
-void AddToConnection(const CountRow& row, Account* account) {
+/// `queued`: what the counters say is in the destination's topic.
+void AddToConnection(const CountRow& row, Account* account, int64_t* queued) {
+  const bool from_topic = row.stage != "processor";  // else it never came to the destination's topic
   switch (row.fate) {
-    case Fate::ROUTED: account->pending += row.count; break;
+    case Fate::PASSED_ON: account->accepted += row.count; break;
+    case Fate::ROUTED: *queued += row.count; break;
     case Fate::FILTERED:
       account->filtered += row.count;
-      if (row.stage != "processor") account->pending -= row.count;
+      if (from_topic) *queued -= row.count;
       break;
-    case Fate::DROPPED: account->dropped += row.count; break;
+    case Fate::DROPPED:
+      account->dropped += row.count;
+      if (from_topic) *queued -= row.count;
+      break;
     case Fate::DEAD_LETTERED:
       account->dead_lettered += row.count;
-      if (row.stage != "processor") account->pending -= row.count;
+      if (from_topic) *queued -= row.count;
       break;
     case Fate::DELIVERED:
       account->delivered += row.count;
-      account->pending -= row.count;
+      *queued -= row.count;
       break;
     case Fate::REDRIVEN:
       account->dead_lettered -= row.count;
-      account->pending += row.count;
+      *queued += row.count;
       break;
     default: break;
   }
 }
 
+/// Whom a record of `topic` belongs to, added to `pending`.
+void AddPending(std::string_view topic, const event_log::ConsumedRecord& record, PendingInLog* pending) {
+  const int size = static_cast<int>(record.meta.size());
+  if (topic == event_log::kIngestTopic) {
+    event::v1::EventMeta meta;
+    (void)meta.ParseFromArray(record.meta.data(), size);
+    ++pending->sources[meta.source_id()];
+    return;
+  }
+  delivery::v1::DeliveryMeta meta;
+  (void)meta.ParseFromArray(record.meta.data(), size);
+  ++pending->connections[{meta.source_id(), std::string(topic.substr(kDestinationPrefix.size()))}];
+}
+
+/// Reads `partitions` from their positions to their ends.
+Status ReadPending(event_log::EventLog& log, const LogPositions& partitions, PendingInLog* pending) {
+  std::vector<event_log::CommittedOffset> starts;
+  std::map<event_log::TopicPartition, event_log::OffsetTracker> done;
+  std::set<event_log::TopicPartition> open;
+  for (const auto& [partition, position] : partitions) {
+    starts.push_back({.partition = partition, .offset = position.next});
+    done.emplace(partition, event_log::OffsetTracker(position.next, position.metadata));
+    open.insert(partition);
+  }
+  if (starts.empty()) return OkStatus();
+  MR_ASSIGN_OR_RETURN(const auto consumer, log.NewConsumer({}));
+  MR_RETURN_IF_ERROR(consumer->Assign(starts));
+  for (int idle = 0; !open.empty() && idle < kIdlePolls;) {
+    MR_ASSIGN_OR_RETURN(const auto batch, consumer->Poll({.timeout = kPollWait}));
+    idle = batch.records.empty() ? idle + 1 : 0;
+    for (const auto& record : batch.records) {
+      const auto& partition = batch.source_of(record);
+      const int64_t end = partitions.at(partition).end;
+      if (record.offset + 1 >= end) open.erase(partition);
+      if (record.offset >= end) continue;
+      bool finished = false;
+      auto& tracker = done.at(partition);
+      const uint64_t ticket = tracker.Add(record.offset, &finished);
+      if (finished) continue;
+      tracker.Finish(ticket);
+      AddPending(partition.topic, record, pending);
+    }
+  }
+  return OkStatus();
+}
+
+/// The topic's positions by the group that reads it, the farther one if there are several.
+Status AddPositions(event_log::EventLog& log, const std::string& topic,
+                    const std::vector<std::string>& groups, LogPositions* positions) {
+  const auto infos = log.Describe(topic);
+  if (infos.status().code() == StatusCode::kNotFound) return OkStatus();
+  MR_RETURN_IF_ERROR(infos.status());
+  for (const auto& info : *infos) {
+    (*positions)[{topic, info.partition}] = {.next = info.begin_offset, .metadata = {}, .end = info.end_offset};
+  }
+  for (const std::string& group : groups) {
+    MR_ASSIGN_OR_RETURN(const auto committed, log.Committed(group, topic));
+    for (const auto& offset : committed) {
+      const auto found = positions->find(offset.partition);
+      if (found == positions->end() || offset.offset < found->second.next) continue;
+      found->second.next = offset.offset;
+      found->second.metadata = offset.metadata;
+    }
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
-Audit MakeAudit(const std::vector<CountRow>& counts,
-                const std::map<std::string, int64_t>& pending_by_source) {
+int64_t Audit::Residual() const {
+  if (unexplained != 0) return unexplained;
+  int64_t sum = 0;
+  for (const auto& [source, account] : sources) sum += std::abs(account.Residual());
+  for (const auto& [ids, account] : connections) sum += std::abs(account.Residual());
+  return sum;
+}
+
+Audit MakeAudit(const std::vector<CountRow>& counts, const PendingInLog& pending) {
   Audit audit;
+  std::map<ConnectionIds, int64_t> queued;
   for (const CountRow& row : counts) {
-    if (row.destination_id.empty()) AddToSource(row, &audit.sources[row.source_id]);
-    else AddToConnection(row, &audit.connections[{row.source_id, row.destination_id}]);
+    if (row.destination_id.empty()) {
+      AddToSource(row, &audit.sources[row.source_id]);
+    } else {
+      const ConnectionIds ids{row.source_id, row.destination_id};
+      AddToConnection(row, &audit.connections[ids], &queued[ids]);
+    }
   }
-  for (const auto& [source, pending] : pending_by_source) {
-    audit.sources[source].accepted += pending;
-    audit.sources[source].pending += pending;
+  for (const auto& [source, count] : pending.sources) {
+    audit.sources[source].accepted += count;
+    audit.sources[source].pending += count;
   }
-  // What left a source's own account went to each of its connections that existed by then.
-  for (auto& [source, account] : audit.sources) account.delivered = account.Residual();
   for (auto& [ids, account] : audit.connections) {
-    account.accepted = account.filtered + account.dropped + account.dead_lettered +
-                       account.delivered + account.pending;
+    if (!pending.destinations.contains(ids.second)) account.pending = queued[ids];
+  }
+  for (const auto& [ids, count] : pending.connections) {
+    if (pending.destinations.contains(ids.second)) audit.connections[ids].pending = count;
   }
   return audit;
 }
 
-Status CompareWithLog(event_log::EventLog& log, const std::vector<CountRow>& counts, int64_t limit,
-                      Audit* audit) {
-  const std::string topic(event_log::kIngestTopic);
-  MR_ASSIGN_OR_RETURN(const auto committed, log.Committed("processor", topic));
-  MR_ASSIGN_OR_RETURN(const auto infos, log.Describe(topic));
-  std::map<int32_t, int64_t> ends;
-  std::map<std::string, int64_t> pending;
-  std::vector<event_log::CommittedOffset> positions;
-  int64_t read = 0;
-  for (const auto& info : infos) {
-    ends[info.partition] = info.end_offset;
-    audit->ingest_records += info.end_offset;
-    int64_t next = 0;
-    for (const auto& offset : committed) {
-      if (offset.partition.partition == info.partition) next = std::max<int64_t>(0, offset.offset);
-    }
-    read += next;
-    audit->ingest_lag += info.end_offset - next;
-    if (info.end_offset > next) {
-      positions.push_back({.partition = {topic, info.partition}, .offset = next});
-    }
+StatusOr<LogPositions> ReadPositions(event_log::EventLog& log) {
+  LogPositions positions;
+  MR_RETURN_IF_ERROR(AddPositions(log, std::string(event_log::kIngestTopic), {"processor"}, &positions));
+  MR_ASSIGN_OR_RETURN(const auto topics, log.ListTopics());
+  for (const std::string& topic : topics) {
+    if (topic.rfind(kDestinationPrefix, 0) != 0) continue;
+    MR_RETURN_IF_ERROR(AddPositions(log, topic, {"router", "warehouse-loader"}, &positions));
   }
-  if (!positions.empty()) {
-    MR_ASSIGN_OR_RETURN(const auto consumer, log.NewConsumer({}));
-    MR_RETURN_IF_ERROR(consumer->Assign(positions));
-    const int64_t wanted = std::min(limit, audit->ingest_lag);
-    for (int64_t seen = 0, idle = 0; seen < wanted && idle < 3;) {
-      MR_ASSIGN_OR_RETURN(const auto batch, consumer->Poll({.timeout = std::chrono::milliseconds(200)}));
-      idle = batch.records.empty() ? idle + 1 : 0;
-      for (const auto& record : batch.records) {
-        if (record.offset >= ends[batch.source_of(record).partition]) continue;
-        event::v1::EventMeta meta;
-        (void)meta.ParseFromArray(record.meta.data(), static_cast<int>(record.meta.size()));
-        ++pending[meta.source_id()];
-        ++seen;
-      }
-    }
+  return positions;
+}
+
+StatusOr<Audit> CompareWithLog(event_log::EventLog& log, const LogPositions& positions,
+                               const std::vector<CountRow>& counts, int64_t limit) {
+  std::map<std::string, int64_t> lags;
+  for (const auto& [partition, position] : positions) {
+    lags[partition.topic] += std::max<int64_t>(0, position.end - position.next);
   }
+  int64_t read = 0, records = 0;
+  LogPositions unread;
+  PendingInLog pending;
+  for (const auto& [partition, position] : positions) {
+    const bool ingest = partition.topic == event_log::kIngestTopic;
+    if (ingest) {
+      read += position.next;
+      records += position.end;
+    } else if (lags[partition.topic] <= limit) {
+      pending.destinations.insert(partition.topic.substr(kDestinationPrefix.size()));
+    }
+    if (lags[partition.topic] > limit || position.end <= position.next) continue;
+    unread[partition] = position;
+  }
+  MR_RETURN_IF_ERROR(ReadPending(log, unread, &pending));
+  Audit audit = MakeAudit(counts, pending);
+  audit.ingest_records = records;
+  audit.ingest_lag = lags[std::string(event_log::kIngestTopic)];
   int64_t counted = 0;
   for (const CountRow& row : counts) {
     if (row.fate == Fate::ACCEPTED) counted += row.count;
   }
-  const Audit sums = MakeAudit(counts, pending);
-  audit->sources = sums.sources;
-  audit->connections = sums.connections;
-  audit->unexplained = read - counted;
-  return OkStatus();
+  audit.unexplained = read - counted;
+  return audit;
 }
 
 }  // namespace millrace::control_plane

@@ -1,47 +1,74 @@
 #pragma once
 
+#include <compare>
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "libs/event_log/event_log.h"
-#include "millrace/config/v1/workspace.pb.h"
 #include "services/control-plane/store.h"
 
 namespace millrace::control_plane {
 
-/// Events of one source, or of one connection, by what became of them.
+/// Events of one source, or of one connection, by what became of them. Each figure is counted on its
+/// own; none is worked out from the others.
 struct Account {
-  int64_t accepted = 0;
+  int64_t accepted = 0;  // of a connection: the events that fan-out offered to it
   int64_t duplicates = 0;
   int64_t filtered = 0;
   int64_t dropped = 0;
   int64_t dead_lettered = 0;
-  int64_t delivered = 0;
+  int64_t passed_on = 0;  // of a source: reached fan-out
+  int64_t delivered = 0;  // of a connection
   int64_t pending = 0;
-  /// accepted minus all the others; anything but 0 is a bug.
+  /// accepted minus all the others; anything but 0 at rest is a bug.
   int64_t Residual() const {
-    return accepted - duplicates - filtered - dropped - dead_lettered - delivered - pending;
+    return accepted - duplicates - filtered - dropped - dead_lettered - passed_on - delivered - pending;
   }
 };
 
+using ConnectionIds = std::pair<std::string, std::string>;  // (source, destination)
+
+/// What is in the log and not done with, found by reading it.
+struct PendingInLog {
+  std::map<std::string, int64_t> sources;  // records of `ingest`
+  std::map<ConnectionIds, int64_t> connections;
+  /// Destinations whose topic was read; of the others (no topic any more, or too much in it) the pending
+  /// events follow from the counters.
+  std::set<std::string> destinations;
+};
+
 struct Audit {
-  std::map<std::string, Account> sources;  // what happened before fan-out; delivered = passed on
-  std::map<std::pair<std::string, std::string>, Account> connections;  // (source, destination)
+  std::map<std::string, Account> sources;
+  std::map<ConnectionIds, Account> connections;
   int64_t ingest_records = 0;  // by the log's own offsets
   int64_t ingest_lag = 0;      // not yet read by the processor
   /// What the log says was read, minus what the processor counted: anything but 0 at rest is a bug.
   int64_t unexplained = 0;
+  /// The difference to show: `unexplained`, or else the sum of the rows' differences without their sign.
+  int64_t Residual() const;
 };
 
-/// Sums of the store against the log. `pending_by_source` counts the records of `ingest` not yet
-/// processed.
-Audit MakeAudit(const std::vector<CountRow>& counts,
-                const std::map<std::string, int64_t>& pending_by_source);
+/// Sums of the store's counters and of what the log still holds.
+Audit MakeAudit(const std::vector<CountRow>& counts, const PendingInLog& pending);
 
-/// Reads the records of `ingest` beyond the processor's committed offsets, at most `limit`, and counts
-/// them by source; also sets the audit's figures of the log.
-Status CompareWithLog(event_log::EventLog& log, const std::vector<CountRow>& counts, int64_t limit,
-                      Audit* audit);
+/// Up to where a partition is done, by the log's own offsets.
+struct LogPosition {
+  int64_t next = 0;      // of the group that reads it
+  std::string metadata;  // the group's note
+  int64_t end = 0;
+  auto operator<=>(const LogPosition&) const = default;
+};
+using LogPositions = std::map<event_log::TopicPartition, LogPosition>;
+
+/// Positions of `ingest` and of every destination's topic.
+StatusOr<LogPositions> ReadPositions(event_log::EventLog& log);
+
+/// Reads the records beyond `positions`, of each topic at most `limit`, and sets them against `counts`.
+/// The counters must be those of these positions or the rows differ by what moved in between.
+StatusOr<Audit> CompareWithLog(event_log::EventLog& log, const LogPositions& positions,
+                               const std::vector<CountRow>& counts, int64_t limit);
 
 }  // namespace millrace::control_plane

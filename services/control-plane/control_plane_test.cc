@@ -9,6 +9,7 @@
 #include "libs/base/mutex.h"
 #include "libs/event_log/local/local_log.h"
 #include "libs/event_log/local/test_folder.h"
+#include "libs/event_log/offset_tracker.h"
 #include "millrace/accounting/v1/accounting.pb.h"
 #include "millrace/delivery/v1/delivery.pb.h"
 #include "millrace/event/v1/event.pb.h"
@@ -133,6 +134,13 @@ struct Fixture {
     meta.set_message_id("m");
     Append(event_log::kIngestTopic, meta.SerializeAsString(), value);
   }
+  /// Puts an event into the topic of d1.
+  void Route(const std::string& source) {
+    delivery::v1::DeliveryMeta meta;
+    meta.set_source_id(source);
+    meta.set_destination_id("d1");
+    Append("destination.d1", meta.SerializeAsString(), R"({"type":"track"})");
+  }
   void Count(const std::string& stage, const std::string& destination, accounting::v1::Fate fate,
              int64_t count) {
     Counters counters;
@@ -170,7 +178,10 @@ struct Fixture {
     letter.set_event(R"({"type":"track","event":")" + id + "\"}");
     letter.set_failed_at_us(++letters);
     letter.set_user_key("u");
-    if (!destination.empty()) letter.mutable_delivery()->set_message_id(id);
+    if (!destination.empty()) {
+      letter.mutable_delivery()->set_message_id(id);
+      letter.mutable_delivery()->set_source_id("s1");
+    }
     Append(event_log::kDeadLetterTopic, "", letter.SerializeAsString());
   }
 
@@ -262,8 +273,11 @@ TEST_CASE("the audit balances, from the log's own offsets", "[audit]") {
   f.Count("processor", "", accounting::v1::ACCEPTED, 10);
   f.Count("processor", "", accounting::v1::DUPLICATE, 1);
   f.Count("processor", "", accounting::v1::SOURCE_DEAD_LETTERED, 2);
+  f.Count("processor", "", accounting::v1::PASSED_ON, 7);
+  f.Count("processor", "d1", accounting::v1::PASSED_ON, 7);
   f.Count("processor", "d1", accounting::v1::ROUTED, 6);
   f.Count("processor", "d1", accounting::v1::FILTERED, 1);
+  f.Route("s1");  // the one that the router has not counted
   f.Count("router", "d1", accounting::v1::DELIVERED, 3);
   f.Count("router", "d1", accounting::v1::FILTERED, 1);
   f.Count("router", "d1", accounting::v1::DEAD_LETTERED, 1);
@@ -290,6 +304,46 @@ TEST_CASE("the audit balances, from the log's own offsets", "[audit]") {
   CHECK(f.Get("/api/v1/audit") == audit);
 }
 
+TEST_CASE("an event that the log has for a connection beyond what was counted shows", "[audit]") {
+  Fixture f;
+  f.Count("processor", "d1", accounting::v1::PASSED_ON, 2);
+  f.Count("processor", "d1", accounting::v1::ROUTED, 2);
+  f.Count("router", "d1", accounting::v1::DELIVERED, 1);
+  f.Route("s1");
+  CHECK(f.Get("/api/v1/audit")["residual"] == 0);
+  f.Route("s1");
+  const Json audit = f.Get("/api/v1/audit");
+  CHECK(audit["residual"] == 1);
+  CHECK(audit["moving"] == false);
+  CHECK(audit["connections"][0]["residual"] == -1);
+}
+
+TEST_CASE("what the router finished out of order is not pending", "[audit]") {
+  Fixture f;
+  f.Count("processor", "d1", accounting::v1::PASSED_ON, 5);
+  f.Count("processor", "d1", accounting::v1::ROUTED, 5);
+  f.Count("router", "d1", accounting::v1::DELIVERED, 3);
+  for (int i = 0; i < 5; ++i) f.Route("s1");
+  const auto infos = f.log->Describe("destination.d1");  // all of one user, so in one partition
+  const int32_t partition = infos->at(0).end_offset == 5 ? 0 : 1;
+  event_log::OffsetTracker tracker(-1, "");
+  for (int64_t offset = 0; offset < 5; ++offset) {
+    bool done = false;
+    const uint64_t ticket = tracker.Add(offset, &done);
+    if (offset != 1 && offset != 3) tracker.Finish(ticket);
+  }
+  const auto consumer = f.log->NewConsumer({.group = "router", .instance = "test"});
+  REQUIRE((*consumer)->Subscribe({"destination.d1"}).ok());
+  REQUIRE((*consumer)->Poll({}).ok());
+  const event_log::CommittedOffset offset{
+      .partition = {"destination.d1", partition}, .offset = tracker.committed(), .metadata = tracker.Metadata()};
+  REQUIRE((*consumer)->Commit({&offset, 1}).ok());
+  const Json audit = f.Get("/api/v1/audit");
+  CAPTURE(audit.dump(1));
+  CHECK(audit["connections"][0]["pending"] == 2);
+  CHECK(audit["residual"] == 0);
+}
+
 TEST_CASE("an event that nobody counted shows", "[audit]") {
   Fixture f;
   f.Ingest("s1");
@@ -300,6 +354,7 @@ TEST_CASE("an event that nobody counted shows", "[audit]") {
 TEST_CASE("dead letters are listed, sent again once, and skipped where that is no use", "[dead-letters]") {
   Fixture f;
   f.Post("/api/v1/apply", kWorkspace);
+  f.Count("processor", "d1", accounting::v1::PASSED_ON, 2);
   f.Count("processor", "d1", accounting::v1::ROUTED, 2);
   f.Count("router", "d1", accounting::v1::DEAD_LETTERED, 2);
   f.AddLetter("l1", "router", "d1");
@@ -331,6 +386,7 @@ TEST_CASE("dead letters are listed, sent again once, and skipped where that is n
   const Json connection = f.Get("/api/v1/audit")["connections"][0];
   CHECK(connection["dead_lettered"] == 0);
   CHECK(connection["pending"] == 2);
+  CHECK(connection["residual"] == 0);
   // The marks are in the log, so a store that starts anew knows them too.
   f.control_plane.reset();
   std::filesystem::remove(f.folder.path() + "/control-plane.db");

@@ -10,6 +10,7 @@
 #include "libs/destination/catalogue_functions.h"
 #include "libs/http/server.h"
 #include "libs/script/worker_pool.h"
+#include "libs/service/lag_reporter.h"
 #include "libs/service/open_log.h"
 #include "libs/service/run.h"
 #include "libs/telemetry/metrics.h"
@@ -126,6 +127,9 @@ Status Run(const ProcessSettings& given) {
   if (Runs(settings, "router")) MR_RETURN_IF_ERROR(router->Start());
   if (Runs(settings, "warehouse-loader")) MR_RETURN_IF_ERROR(loader->Start());
   MR_ASSIGN_OR_RETURN(const auto ingest, gateway::StartIngestServer(settings.gateway(), *gateway));
+  service::LagReporter lag({.log_folder = service::LocalLogFolder(settings.event_log(), data_dir)}, *log,
+                           metrics);
+  lag.Start();
   http::ServerOptions http_options = gateway::Gateway::ServerOptionsOf(settings.gateway());
   http_options.address = listen.host;
   http_options.port = listen.port;
@@ -140,6 +144,7 @@ Status Run(const ProcessSettings& given) {
   if (Runs(settings, "router")) router->Stop(kDrain);
   if (Runs(settings, "warehouse-loader")) loader->Stop(kDrain);
   control_plane->Stop();
+  lag.Stop();
   log::Info("stopped");
   return OkStatus();
 }

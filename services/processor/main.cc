@@ -27,6 +27,7 @@ Status Run(service::Process& process) {
                      .ingest_partitions = service::IngestPartitions(log_settings),
                      .destination_partitions = service::DestinationPartitions(log_settings)}));
   MR_RETURN_IF_ERROR(processor->Start());
+  process.ReportLag("processor");
   MR_RETURN_IF_ERROR(process.Serve({}, nullptr, [] { return true; }));
   process.WaitForEnd();
   processor->Stop(service::kDrainTimeout);

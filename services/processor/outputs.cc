@@ -29,7 +29,9 @@ void Outputs::Add(const Event& event) {
   const std::vector<Route>* routes = fan_out_.Routes(source);
   const Integrations integrations(event.fields.integrations);
   bad_integrations_ += integrations.bad_all() ? 1 : 0;
+  Count(source, "", accounting::v1::PASSED_ON);
   for (const Route& route : *routes) {
+    Count(source, route.destination_id, accounting::v1::PASSED_ON);
     const std::string_view reason = WhyNot(route, event.meta.type(), integrations);
     if (reason.empty()) Emit(event, route);
     else Count(source, route.destination_id, accounting::v1::FILTERED, reason);

@@ -32,6 +32,7 @@ Status Run(service::Process& process) {
            .instance = process.instance(),
            .destination_partitions = service::DestinationPartitions(log_settings)}));
   MR_RETURN_IF_ERROR(router->Start());
+  process.ReportLag("router");
   MR_RETURN_IF_ERROR(process.Serve({}, nullptr, [] { return true; }));
   process.WaitForEnd();
   router->Stop(service::kDrainTimeout);

@@ -9,9 +9,9 @@
 
 #include "libs/base/string_map.h"
 #include "libs/event_log/event_log.h"
+#include "libs/event_log/offset_tracker.h"
 #include "millrace/config/v1/workspace.pb.h"
 #include "services/router/keyed_window.h"
-#include "services/router/offset_tracker.h"
 #include "services/router/retry_schedule.h"
 #include "services/router/router.h"
 
@@ -85,7 +85,7 @@ struct Partition {
 
   const event_log::TopicPartition name;
   const std::shared_ptr<Target> target;
-  OffsetTracker tracker;
+  event_log::OffsetTracker tracker;
   KeyedWindow<Delivery> window;
   std::unordered_map<uint64_t, DeliveryPtr> deliveries;  // by ticket
   size_t bytes = 0;

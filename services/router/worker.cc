@@ -245,7 +245,7 @@ CommitJob Worker::MakeJob() {
   CommitJob job;
   job.records = results_.Take(deps_.clock.NowMicros());
   for (const auto& [name, partition] : partitions_) {
-    OffsetTracker& tracker = partition->tracker;
+    event_log::OffsetTracker& tracker = partition->tracker;
     if (!tracker.changed()) continue;
     job.offsets.push_back({name, tracker.committed(), tracker.Metadata()});
     tracker.MarkCommitted();

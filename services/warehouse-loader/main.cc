@@ -25,6 +25,7 @@ Status Run(service::Process& process) {
            .instance = process.instance(),
            .destination_partitions = service::DestinationPartitions(log_settings)}));
   MR_RETURN_IF_ERROR(loader->Start());
+  process.ReportLag("warehouse-loader");
   MR_RETURN_IF_ERROR(process.Serve({}, nullptr, [] { return true; }));
   process.WaitForEnd();
   loader->Stop(service::kDrainTimeout);

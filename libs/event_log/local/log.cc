@@ -103,13 +103,24 @@ Status LocalLog::Refusal(std::span<const TopicRecord> records, size_t* bytes) co
   return OkStatus();
 }
 
-Batch& LocalLog::OpenBatch(size_t bytes) {
+bool LocalLog::Closes(const Topic& topic) const {
+  return std::ranges::find(options_.closing_topics, topic.name) != options_.closing_topics.end();
+}
+
+Status LocalLog::QuotaReached() const {
+  return Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes",
+               options_.quota_bytes);
+}
+
+Batch& LocalLog::OpenBatch(size_t bytes, Room room) {
   if (queue_.empty() || queue_.back().bytes > kFrameBytes) {
     queue_.emplace_back().id = next_batch_++;
   }
-  queue_.back().bytes += bytes;
+  Batch& batch = queue_.back();
+  batch.bytes += bytes;
+  if (bytes > 0) batch.room = std::max(batch.room, room);
   in_flight_ += bytes;
-  return queue_.back();
+  return batch;
 }
 
 void LocalLog::Enqueue() {
@@ -153,15 +164,16 @@ void LocalLog::Append(std::span<const TopicRecord> records, Done done, AppenderS
   Waiter waiter{std::move(done), &appender, true};
   size_t bytes = 0;
   Status status = Refusal(records, &bytes);
-  if (status.ok() && full_) {
-    status = Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes",
-                   options_.quota_bytes);
-  }
+  const bool closes = status.ok() && std::ranges::all_of(records, [this](const TopicRecord& record) {
+                        return Closes(*FindTopic(record.topic));
+                      });
+  const Room room = closes ? Room::kClosing : Room::kNew;
+  if (status.ok() && Full(room)) status = QuotaReached();
   if (status.ok() && in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {
     status = Error(StatusCode::kResourceExhausted, "{} bytes wait to be written", in_flight_);
   }
   if (status.ok()) {
-    Batch& batch = OpenBatch(bytes);
+    Batch& batch = OpenBatch(bytes, room);
     Stage(records);
     batch.waiters.push_back(std::move(waiter));
   } else {
@@ -230,14 +242,16 @@ Status LocalLog::CommitTransaction(const std::string& id, uint64_t generation,
   if (consumer != nullptr) MR_RETURN_IF_ERROR(consumer->CheckOwned(offsets));
   size_t bytes = 0;
   for (const StagedBlock& block : blocks) bytes += block.records.size();
-  if (bytes > 0 && full_) {
-    return Error(StatusCode::kUnavailable, "the log holds its quota of {} bytes",
-                 options_.quota_bytes);
+  const bool closes = std::ranges::all_of(
+      blocks, [this](const StagedBlock& block) { return Closes(*block.topic); });
+  const Room room = closes ? Room::kClosing : Room::kOnward;
+  if (bytes > 0 && Full(room)) {
+    return MakeStatus(StatusCode::kUnavailable, Message(QuotaReached()));
   }
   if (in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {
     return Error(StatusCode::kUnavailable, "{} bytes wait to be written", in_flight_);
   }
-  Batch& batch = OpenBatch(bytes);
+  Batch& batch = OpenBatch(bytes, room);
   const bool with_records = bytes > 0;
   for (StagedBlock& block : blocks) batch.blocks.push_back(std::move(block));
   for (OffsetChange& offset : offsets) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -60,7 +61,8 @@ class LocalLog final : public EventLog {
 
  private:
   // log.cc
-  Batch& OpenBatch(size_t bytes);
+  Batch& OpenBatch(size_t bytes, Room room = Room::kNew);
+  bool Closes(const Topic& topic) const;
   void Enqueue();
   Status Refusal(std::span<const TopicRecord> records, size_t* bytes) const;
   void Stage(std::span<const TopicRecord> records);
@@ -86,10 +88,17 @@ class LocalLog final : public EventLog {
   void Answer(std::vector<Waiter>& waiters, const Status& data, const Status& other);
 
   // maintenance.cc
-  Status MakeRoom(size_t bytes, bool may_exceed_quota);
-  Status Roll(size_t bytes, bool may_exceed_quota);
+  Status MakeRoom(size_t bytes, Room room);
+  Status Roll(size_t bytes, Room room);
   StatusOr<std::unique_ptr<Segment>> NewSegment();
-  Status Grow(Segment& segment, uint64_t bytes, bool may_exceed_quota);
+  Status Grow(Segment& segment, uint64_t bytes, Room room);
+  uint64_t LimitOf(Room room) const;
+  uint64_t InUse() const;
+  // With mu_ held.
+  bool Full(Room room) const { return room != Room::kAny && full_[static_cast<size_t>(room)]; }
+  bool Pressed() const { return full_[0]; }  // the others are full only if this one is
+  Status QuotaReached() const;
+  void NoteFull();
   void BuildCheckpoint();
   void AbandonActive();
   void Maintain(bool pressed);
@@ -122,7 +131,7 @@ class LocalLog final : public EventLog {
   std::vector<std::string> spare_buffers_;
   uint64_t next_batch_ = 1;
   size_t in_flight_ = 0;
-  bool full_ = false;  // appends are refused until something is freed
+  std::array<bool, kLimitedRooms> full_{};  // by Room: refused until something is freed
   bool stop_ = false;
   bool writer_waits_ = false;
   bool maintenance_due_ = false;  // the writer's own

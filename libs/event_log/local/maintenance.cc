@@ -14,6 +14,8 @@ namespace {
 constexpr uint64_t kFirstGrowth = 256 << 10;  // an idle log stays small
 constexpr uint64_t kGrowth = 4 << 20;
 constexpr size_t kSpareSegments = 2;
+// What is kept of the quota for each further Room: a quarter of it, or as many segments as this.
+constexpr uint64_t kReservedSegments = 8;
 
 }  // namespace
 
@@ -28,12 +30,35 @@ uint64_t LocalLog::DiskUsed() const {
   return bytes;
 }
 
-Status LocalLog::MakeRoom(size_t bytes, bool may_exceed_quota) {
+uint64_t LocalLog::InUse() const {
+  uint64_t bytes = 0;
+  for (const auto& [id, segment] : segments_) bytes += segment->allocated;
+  return bytes;
+}
+
+uint64_t LocalLog::LimitOf(Room room) const {
+  const uint64_t reserve =
+      std::min(options_.quota_bytes / 4, kReservedSegments * options_.segment_bytes);
+  return options_.quota_bytes - reserve * static_cast<uint64_t>(Room::kClosing) +
+         reserve * static_cast<uint64_t>(room);
+}
+
+/// Writes that may go far take the disk past the limit of those that may not, which are told here.
+void LocalLog::NoteFull() {
+  for (size_t room = 0; room < full_.size(); ++room) {
+    if (full_[room] || InUse() <= LimitOf(static_cast<Room>(room))) continue;
+    full_[room] = true;
+    log::Warning("local log: {} of {} bytes are in use: {}", InUse(), options_.quota_bytes,
+                 room == 0 ? "no new events are taken" : "events wait where they are");
+  }
+}
+
+Status LocalLog::MakeRoom(size_t bytes, Room room) {
   const auto make = [&]() -> Status {
     if (active_ == nullptr || active_->used + bytes > options_.segment_bytes) {
-      return Roll(bytes, may_exceed_quota);
+      return Roll(bytes, room);
     }
-    return Grow(*active_, active_->used + bytes, may_exceed_quota);
+    return Grow(*active_, active_->used + bytes, room);
   };
   Status status = make();
   if (status.code() != StatusCode::kResourceExhausted) return status;
@@ -41,30 +66,27 @@ Status LocalLog::MakeRoom(size_t bytes, bool may_exceed_quota) {
   status = make();
   if (status.code() == StatusCode::kResourceExhausted) {
     MutexLock lock(mu_);
-    if (!full_) log::Warning("local log: {}", Message(status));
-    full_ = true;
+    if (!Full(room)) log::Warning("local log: {}", Message(status));
+    for (size_t i = 0; i <= static_cast<size_t>(room); ++i) full_[i] = true;
   }
   return status;
 }
 
-Status LocalLog::Grow(Segment& segment, uint64_t bytes, bool may_exceed_quota) {
+Status LocalLog::Grow(Segment& segment, uint64_t bytes, Room room) {
   if (bytes <= segment.allocated) return OkStatus();
   const uint64_t step = segment.allocated == 0 ? kFirstGrowth : kGrowth;
   uint64_t target =
       std::max(bytes, std::min<uint64_t>(segment.allocated + step, options_.segment_bytes));
   const auto over = [&] {
     return DiskUsed() - (segment.fd >= 0 && segments_.contains(segment.id) ? segment.allocated : 0) +
-               target > options_.quota_bytes;
+               target > LimitOf(room);
   };
   while (over() && !free_.empty()) {
     Remove(*free_.back());
     free_.pop_back();
   }
   if (over()) target = bytes;
-  if (over() && !may_exceed_quota) {
-    return Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes",
-                 options_.quota_bytes);
-  }
+  if (over() && room != Room::kAny) return QuotaReached();
   MR_RETURN_IF_ERROR(options_.io->Allocate(segment.fd, target));
   MutexLock lock(mu_);
   segment.allocated = target;
@@ -88,10 +110,10 @@ StatusOr<std::unique_ptr<Segment>> LocalLog::NewSegment() {
   return segment;
 }
 
-Status LocalLog::Roll(size_t bytes, bool may_exceed_quota) {
+Status LocalLog::Roll(size_t bytes, Room room) {
   BuildCheckpoint();
   MR_ASSIGN_OR_RETURN(std::unique_ptr<Segment> segment, NewSegment());
-  if (Status status = Grow(*segment, frame_.size() + bytes, may_exceed_quota); !status.ok()) {
+  if (Status status = Grow(*segment, frame_.size() + bytes, room); !status.ok()) {
     if (segment->allocated > 0) {
       free_.push_back(std::move(segment));
     } else {
@@ -218,7 +240,9 @@ void LocalLog::Maintain(bool pressed) {
   Retire();
   if (RelocateOldest()) Retire();
   MutexLock lock(mu_);
-  if (full_ && (!free_.empty() || DiskUsed() + kFirstGrowth <= options_.quota_bytes)) full_ = false;
+  for (size_t room = 0; room < full_.size(); ++room) {
+    if (InUse() + kFirstGrowth <= LimitOf(static_cast<Room>(room))) full_[room] = false;
+  }
 }
 
 void LocalLog::Retire() {
@@ -278,7 +302,7 @@ bool LocalLog::RelocateOldest() {
     moved.push_back(move.entry);
     moved.back().position = static_cast<uint32_t>(at);
   }
-  if (!MakeRoom(frame.size(), true).ok()) return false;
+  if (!MakeRoom(frame.size(), Room::kAny).ok()) return false;
   frame_ = std::move(frame);
   written_ = std::move(moved);
   if (!WriteFrame(true).ok()) return false;

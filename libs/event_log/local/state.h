@@ -71,6 +71,11 @@ struct Group {
   std::map<PartitionKey, LocalConsumer*> owners;
 };
 
+/// How far into the quota a write may go, so that a log full of new events can still be worked off: what
+/// moves events on has room when no new ones are taken, and what only says that they are done has still more.
+enum class Room { kNew = 0, kOnward = 1, kClosing = 2, kAny = 3 };
+inline constexpr size_t kLimitedRooms = 3;
+
 /// Encoded records of one partition.
 struct StagedBlock {
   std::shared_ptr<Topic> topic;
@@ -101,7 +106,7 @@ struct Waiter {
   bool with_records = false;
 };
 
-/// What one frame will say.
+/// What one frame will say. It goes as far into the quota as the one in it that may go farthest.
 struct Batch {
   uint64_t id = 0;
   std::vector<StagedBlock> blocks;
@@ -109,6 +114,7 @@ struct Batch {
   std::vector<TopicChange> topics;
   std::vector<Waiter> waiters;
   size_t bytes = 0;
+  Room room = Room::kNew;  // of its records
 };
 
 }  // namespace millrace::event_log::local

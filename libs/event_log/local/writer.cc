@@ -24,7 +24,7 @@ void LocalLog::Run() {
       const auto ready = [this] { return stop_ || !queue_.empty() || !refused_.empty(); };
       if (!ready()) {
         writer_waits_ = true;
-        work_.wait_for(lock.native(), full_ ? kFullTick : kIdleTick, ready);
+        work_.wait_for(lock.native(), Pressed() ? kFullTick : kIdleTick, ready);
         writer_waits_ = false;
       }
       if (!ready()) {
@@ -40,7 +40,7 @@ void LocalLog::Run() {
       refused.swap(refused_);
     }
     if (batch.waiters.empty() && refused.empty()) {
-      Maintain(full_);
+      Maintain(Pressed());
       continue;
     }
     Work(std::move(batch), std::move(refused));
@@ -72,8 +72,10 @@ void LocalLog::Work(Batch batch, std::vector<std::pair<Waiter, Status>> refused)
     block.records.clear();
     spare_buffers_.push_back(std::move(block.records));
   }
+  NoteFull();
+  const bool pressed = Pressed();
   lock.native().unlock();
-  if (full_ || maintenance_due_) Maintain(full_);
+  if (pressed || maintenance_due_) Maintain(pressed);
   lock.native().lock();
 }
 
@@ -84,13 +86,13 @@ void LocalLog::Answer(std::vector<Waiter>& waiters, const Status& data, const St
 Status LocalLog::Write(const Batch& batch, bool with_records) {
   const bool has_records = with_records && !batch.blocks.empty();
   if (!has_records && batch.offsets.empty() && batch.topics.empty()) return OkStatus();
-  if (has_records && full_) {
-    return Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes",
-                 options_.quota_bytes);
+  if (has_records) {
+    MutexLock lock(mu_);
+    if (Full(batch.room)) return QuotaReached();
   }
   BuildFrame(batch, with_records);
   if (frame_.size() == format::kFrameHeaderBytes) return OkStatus();
-  MR_RETURN_IF_ERROR(MakeRoom(frame_.size(), !has_records));
+  MR_RETURN_IF_ERROR(MakeRoom(frame_.size(), has_records ? batch.room : Room::kAny));
   BuildFrame(batch, with_records);  // making room may have used the buffer
   return WriteFrame(true);
 }

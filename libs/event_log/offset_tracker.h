@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace millrace::router {
+namespace millrace::event_log {
 
 /// Says up to where a partition is done when its records finish out of order, and which records beyond
 /// that point are done too, so that a restart does not send them again.
@@ -53,4 +53,4 @@ class OffsetTracker {
   std::vector<std::pair<int64_t, int64_t>> restored_;  // finished before the restart, [from, to)
 };
 
-}  // namespace millrace::router
+}  // namespace millrace::event_log

@@ -1,11 +1,11 @@
-#include "services/router/offset_tracker.h"
+#include "libs/event_log/offset_tracker.h"
 
 #include <algorithm>
 
 #include "libs/base/hash.h"
 #include "libs/base/status.h"
 
-namespace millrace::router {
+namespace millrace::event_log {
 namespace {
 
 // Metadata: a letter for the form, then base64. "r": run lengths as varints, in turn unfinished and
@@ -133,4 +133,4 @@ bool OffsetTracker::RoomForMore() const {
   return Encode().size() < kMaxMetadataBytes / 2;
 }
 
-}  // namespace millrace::router
+}  // namespace millrace::event_log
