@@ -21,6 +21,8 @@ work=$(mktemp -d /tmp/millrace-tests.XXXXXX)
 chmod 755 "$work" # PostgreSQL runs as a user of its own
 passed=0
 failed=0
+part=
+part_started=0
 
 # shellcheck disable=SC2317  # called by the trap
 stop_servers() {
@@ -32,6 +34,13 @@ stop_servers() {
   rm -rf "$work"
 }
 trap stop_servers EXIT
+
+# begin PART: from here on PART runs; says how long the one before took.
+begin() {
+  [ -z "$part" ] || echo "== $part: $((SECONDS - part_started)) s"
+  part=$1
+  part_started=$SECONDS
+}
 
 # check NAME COMMAND...: runs one step and counts it.
 check() {
@@ -66,34 +75,39 @@ ctests() {
 }
 
 finish() {
+  begin ""
+  echo "== all: $SECONDS s"
   echo "$passed passed, $failed failed"
   [ "$failed" = 0 ]
   exit
 }
 
+begin "installation"
 ./deploy/install-deps.sh --tests || {
   echo "install-deps.sh failed" >&2
   echo "0 passed, 1 failed"
   exit 1
 }
 
+begin "build"
 if ! { cmake --preset "$preset" >"$work/configure.log" 2>&1 && cmake --build "$build" >"$work/build.log" 2>&1; }; then
   cat "$work/configure.log"
   grep -E 'error|FAILED' -A 5 "$work/build.log" | head -60
   failed=1
   finish
 fi
-echo "built in $SECONDS s"
-
+begin "style"
 check "shell scripts" tests/lint_shell.sh
 check "ban list" tests/lint_bans.sh
 check "dependencies point one way" python3 tests/lint_dependencies.py
+begin "unit tests"
 ctests -LE integration
 
 [ "$fast" = 1 ] && finish
 
 free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
 
+begin "servers"
 if [ -x tests/support/postgres.sh ]; then
   port=$(free_port)
   if check "PostgreSQL starts" tests/support/postgres.sh start "$work/postgres" "$port"; then
@@ -106,7 +120,9 @@ if [ -x tests/support/kafka.sh ]; then
     export MILLRACE_TEST_KAFKA="127.0.0.1:$port"
   fi
 fi
+begin "integration tests"
 ctests -L integration
+begin "scenarios"
 for scenario in tests/end_to_end/scenario_*.py; do
   [ -e "$scenario" ] || continue
   check "$(basename "$scenario" .py)" python3 "$scenario" --build "$build" --work "$work/$(basename "$scenario" .py)"
