@@ -89,7 +89,79 @@ std::vector<std::string> Split(std::string_view text, std::string_view separator
   return parts;
 }
 
+using google::protobuf::FieldDescriptor;
+
+/// What a field takes, when `value` is of another kind; nothing when it fits or the parser must say.
+std::string_view WantedKind(const FieldDescriptor& field, const Json& value) {
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_STRING:
+      return value.is_string() ? "" : "text; put it in quotes";
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return value.is_boolean() ? "" : "true or false";
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return value.is_number_integer() && value.get<int64_t>() >= 0 &&
+                     value.get<int64_t>() <= UINT32_MAX
+                 ? "" : "a whole number from 0 to 4294967295";
+    case FieldDescriptor::CPPTYPE_INT32:
+      return value.is_number_integer() && value.get<int64_t>() >= INT32_MIN &&
+                     value.get<int64_t>() <= INT32_MAX
+                 ? "" : "a whole number of 32 bits";
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return value.is_number_integer() && value.get<int64_t>() >= 0 ? "" : "a whole number from 0";
+    case FieldDescriptor::CPPTYPE_INT64:
+      return value.is_number_integer() ? "" : "a whole number";
+    default:
+      return "";
+  }
+}
+
+Status CheckKeys(const Json& json, const google::protobuf::Descriptor& type, const std::string& path);
+
+Status CheckValue(const Json& value, const FieldDescriptor& field, const std::string& path) {
+  const auto wrong = [&path](std::string_view wanted) {
+    // The value stays out of the message: it may be a secret.
+    return Error(StatusCode::kInvalidArgument, "{} takes {}", path, wanted);
+  };
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+    if (!value.is_object()) return wrong("further keys, each with a value");
+    return CheckKeys(value, *field.message_type(), path + ".");
+  }
+  const std::string_view wanted = WantedKind(field, value);
+  return wanted.empty() ? OkStatus() : wrong(wanted);
+}
+
+/// Names the first key that does not exist or has a value of the wrong kind; `path` stands before it.
+Status CheckKeys(const Json& json, const google::protobuf::Descriptor& type, const std::string& path) {
+  for (const auto& [key, value] : json.items()) {
+    const FieldDescriptor* field = type.FindFieldByName(key);
+    if (field == nullptr) field = type.FindFieldByCamelcaseName(key);
+    const std::string whole = path + key;
+    if (field == nullptr) {
+      return Error(StatusCode::kInvalidArgument,
+                   "there is no setting {}; docs/settings.md lists them all", whole);
+    }
+    if (value.is_null()) continue;
+    if (field->is_map()) {
+      if (!value.is_object()) return CheckValue(value, *field, whole);
+      for (const auto& [name, one] : value.items()) {
+        MR_RETURN_IF_ERROR(CheckValue(one, *field->message_type()->map_value(), whole + "." + name));
+      }
+    } else if (field->is_repeated()) {
+      if (!value.is_array()) {
+        return Error(StatusCode::kInvalidArgument, "{} takes a list, e.g. [a, b]", whole);
+      }
+      for (const Json& one : value) MR_RETURN_IF_ERROR(CheckValue(one, *field, whole + "[]"));
+    } else {
+      MR_RETURN_IF_ERROR(CheckValue(value, *field, whole));
+    }
+  }
+  return OkStatus();
+}
+
 Status Merge(const Json& json, google::protobuf::Message* out, std::string_view origin) {
+  if (Status keys = CheckKeys(json, *out->GetDescriptor(), ""); !keys.ok()) {
+    return Annotate(keys, origin);
+  }
   std::unique_ptr<google::protobuf::Message> parsed(out->New());
   const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   const auto status = google::protobuf::util::JsonStringToMessage(text, parsed.get());
@@ -120,7 +192,7 @@ Status LoadSettings(const std::string& path, std::string_view env_prefix,
     if (!json.ok()) return Annotate(json.status(), path);
     if (json->is_object()) all = *std::move(json);
     else if (!json->is_null()) {
-      return Error(StatusCode::kInvalidArgument, "{}: the file must hold keys and values", path);
+      return Error(StatusCode::kInvalidArgument, "{}: the file must hold settings as key: value", path);
     }
     MR_RETURN_IF_ERROR(Merge(all, out, path));
     out->Clear();

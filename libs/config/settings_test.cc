@@ -48,6 +48,9 @@ TEST_CASE("what is wrong is named with its place", "[settings]") {
   CHECK(Message(status).find("MILLRACE__KAFKAS__X") != std::string_view::npos);
   status = LoadSettings("", "MILLRACE", {}, {{"ingest_partitions", "many"}}, &settings);
   CHECK(Message(status).find("ingest_partitions") != std::string_view::npos);
+  settings::v1::ControlPlaneClientSettings client;
+  status = LoadSettings("", "MILLRACE", {"MILLRACE__TOKEN=98765"}, {}, &client);
+  CHECK(Message(status) == "MILLRACE__TOKEN: token takes text; put it in quotes");  // no secret in it
   CHECK(LoadSettings("/nowhere/x.yaml", "MILLRACE", {}, {}, &settings).code() == StatusCode::kNotFound);
   std::filesystem::remove(unknown);
   std::filesystem::remove(broken);

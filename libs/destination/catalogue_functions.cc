@@ -5,8 +5,11 @@
 namespace millrace::destination {
 namespace {
 
-Status Unknown(std::string_view type) {
-  return Error(StatusCode::kInvalidArgument, "there is no destination type '{}'", type);
+Status Unknown(const Catalogue& catalogue, std::string_view type) {
+  std::string known;
+  for (const auto* one : catalogue.List()) known += (known.empty() ? "" : ", ") + one->definition.id();
+  return Error(StatusCode::kInvalidArgument, "there is no destination type '{}'; there are: {}", type,
+               known);
 }
 
 }  // namespace
@@ -27,7 +30,7 @@ std::function<const v1::Definition*(std::string_view)> DefinitionsOf(const Catal
 std::function<Status(std::string_view, std::string_view)> ValidatorOf(const Catalogue& catalogue) {
   return [&catalogue](std::string_view type, std::string_view config_json) -> Status {
     const DestinationType* found = catalogue.Find(type);
-    return found == nullptr ? Unknown(type) : ValidateConfig(found->definition, config_json);
+    return found == nullptr ? Unknown(catalogue, type) : ValidateConfig(found->definition, config_json);
   };
 }
 
@@ -44,7 +47,7 @@ std::function<StatusOr<std::shared_ptr<Mapper>>(const config::v1::Destination&)>
   return [&catalogue, &scripts](
              const config::v1::Destination& configured) -> StatusOr<std::shared_ptr<Mapper>> {
     const DestinationType* found = catalogue.Find(configured.type());
-    if (found == nullptr) return Unknown(configured.type());
+    if (found == nullptr) return Unknown(catalogue, configured.type());
     return MakeMapper(found->definition, found->mapping_source, configured.config_json(), scripts);
   };
 }

@@ -31,8 +31,10 @@ StatusOr<tcp::acceptor> Listen(asio::io_context& io, const ServerOptions& option
   if (!error) acceptor.listen(4096, error);
   if (!error) acceptor.non_blocking(true, error);
   if (error) {
-    return Error(StatusCode::kUnavailable, "cannot listen on {}:{}: {}", options.address, port,
-                 error.message());
+    return Error(StatusCode::kUnavailable, "cannot listen on {}:{}: {}; {}", options.address, port,
+                 error.message(),
+                 error == asio::error::address_in_use ? "stop the process that uses it, or listen on another port"
+                                                      : "listen on another address or port");
   }
   return acceptor;
 }

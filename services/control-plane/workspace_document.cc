@@ -1,5 +1,6 @@
 #include "services/control-plane/workspace_document.h"
 
+#include <fmt/format.h>
 #include <google/protobuf/util/message_differencer.h>
 
 #include <algorithm>
@@ -63,7 +64,10 @@ class Entry {
   }
   Status RefuseOthers() const {
     for (const auto& [key, value] : json_.items()) {
-      if (!known_.contains(key)) return Invalid(where_, fmt::format("unknown key '{}'", key));
+      if (known_.contains(key)) continue;
+      std::vector<std::string> known(known_.begin(), known_.end());
+      std::sort(known.begin(), known.end());
+      return Invalid(where_, fmt::format("unknown key '{}'; known: {}", key, fmt::join(known, ", ")));
     }
     return OkStatus();
   }
@@ -286,7 +290,7 @@ StatusOr<typename List::value_type*> EndOf(const Entry& entry, const char* kind,
   if (auto* by_id = FindById(list, id_or_name); by_id != nullptr) return by_id;
   MR_ASSIGN_OR_RETURN(auto* by_name, FindByName(entry.where(), list, id_or_name));
   if (by_name == nullptr) {
-    return Invalid(entry.where(), fmt::format("there is no {} '{}'", kind, id_or_name));
+    return Invalid(entry.where(), fmt::format("there is no {0} '{1}'; add it to {0}s, or name another", kind, id_or_name));
   }
   return by_name;
 }
@@ -344,7 +348,7 @@ Status CheckWriteKeys(const Workspace& workspace) {
       const auto [found, fresh] = owners.try_emplace(key, source.name());
       if (!fresh) {
         return Invalid(fmt::format("source '{}'", source.name()),
-                       fmt::format("its write key is also that of source '{}'", found->second));
+                       fmt::format("its write key is also that of source '{}'; give each its own", found->second));
       }
     }
   }
@@ -372,7 +376,7 @@ StatusOr<std::vector<PlannedChange>> ApplyDocument(const Json& document,
   if (!document.is_object()) return Invalid("workspace", "must hold sources, destinations, connections");
   for (const auto& [key, value] : document.items()) {
     if (key != "sources" && key != "destinations" && key != "connections") {
-      return Invalid("workspace", fmt::format("unknown key '{}'", key));
+      return Invalid("workspace", fmt::format("unknown key '{}'; known: sources, destinations, connections", key));
     }
   }
   std::vector<PlannedChange> plan;

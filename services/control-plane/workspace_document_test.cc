@@ -121,7 +121,7 @@ TEST_CASE("what is wrong is named with its place", "[document]") {
       {"twice", R"({"sources": [{"name": "a"}, {"name": "a"}]})", "sources[1]: source 'a' stands here twice"},
       {"one key, two sources",
        R"({"sources": [{"name": "a", "writeKey": "k"}, {"name": "b", "writeKey": "k"}]})",
-       "source 'b': its write key is also that of source 'a'"},
+       "source 'b': its write key is also that of source 'a'; give each its own"},
       {"empty key", R"({"sources": [{"name": "a", "writeKeys": [""]}]})", "'writeKeys'"},
       {"unknown type", R"({"destinations": [{"name": "a", "type": "NOPE"}]})",
        "destinations[0]: there is no destination type 'NOPE'"},

@@ -21,6 +21,10 @@ constexpr Fault kTooLarge{413, "request size exceeds max limit", "event is large
 constexpr Fault kNoUser{400, "request neither has anonymousId nor userId",
                         "event has neither anonymousId nor userId"};
 constexpr Fault kNoType{400, "event is not a valid rudder event", "event has no known type"};
+constexpr Fault kLongId{400, "event is not a valid rudder event",
+                        "messageId, userId or anonymousId is longer than 4096 bytes"};
+// Ids travel beside the event and in its outcomes; unbounded ones would make records that no log takes.
+constexpr size_t kMaxIdBytes = 4096;
 // Of an event that is too large to keep, the dead letter shows the beginning.
 constexpr size_t kKeptOfTooLarge = 64 << 10;
 
@@ -107,14 +111,23 @@ Fault Acceptance::Judge(Event& event) {
     if (mended->repairs > 0) {
       event.repairs = mended->repairs;
       event.json = Keep(mended->json);
+      if (event.json.size() > request_.max_event_bytes) return kTooLarge;  // a mend may take more room
       if (!event::ScanFields(event.json, &event.fields).ok()) return kNotAnObject;
     }
   }
   if (event.json.front() != '{') return kNotAnObject;
   const EventFields& fields = event.fields;
+  bool long_id = false;
   DecodeInto(fields.message_id, event.meta.mutable_message_id());
   DecodeInto(fields.user_id, event.meta.mutable_user_id());
   DecodeInto(fields.anonymous_id, event.meta.mutable_anonymous_id());
+  for (std::string* id : {event.meta.mutable_message_id(), event.meta.mutable_user_id(),
+                          event.meta.mutable_anonymous_id()}) {
+    if (id->size() <= kMaxIdBytes) continue;
+    id->clear();
+    long_id = true;
+  }
+  if (long_id) return kLongId;
   const auto type = path_type_ != event::v1::EVENT_TYPE_UNSPECIFIED ? path_type_ : TypeOf(fields.type);
   event.meta.set_type(type);
   if (type == event::v1::EVENT_TYPE_UNSPECIFIED) return kNoType;

@@ -253,6 +253,28 @@ TEST_CASE("One bad event does not cost its batch", "[gateway]") {
   CHECK_THAT(metrics, Catch::Contains("millrace_gateway_requests_total{status=\"200\"} 1"));
 }
 
+TEST_CASE("An event that no log would take costs only itself", "[gateway]") {
+  Fixture f(true, [] {
+    settings::v1::GatewaySettings settings;
+    settings.set_max_event_bytes(20'000);
+    return settings;
+  }());
+  const std::string good = R"({"type":"track","userId":"u","messageId":"good","event":"E"})";
+  const std::string long_id =
+      R"({"type":"track","userId":")" + std::string(5000, 'u') + R"(","messageId":"m1","event":"E"})";
+  // Each byte that is no UTF-8 becomes three.
+  const std::string grows =
+      R"({"type":"track","userId":"u","messageId":"m2","event":")" + std::string(19'000, '\xff') + "\"}";
+  CHECK(f.Post("/v1/batch", R"({"batch":[)" + long_id + "," + good + "," + grows + "]}").status == 200);
+  REQUIRE(f.log.records().size() == 3);
+  CHECK(f.Meta(0).rejected_reason() == "messageId, userId or anonymousId is longer than 4096 bytes");
+  CHECK(f.Meta(0).user_id().empty());
+  CHECK(f.log.records()[0].key.size() < 100);
+  CHECK(f.Meta(1).rejected_reason().empty());
+  CHECK(f.Meta(2).rejected_reason() == "event is larger than the limit");
+  CHECK(f.Post("/v1/track", long_id).status == 400);
+}
+
 TEST_CASE("gzip, whatever the type says", "[gateway]") {
   Fixture f;
   const std::string packed = Gzip(R"({"batch":[)" + kTrack + "]}");

@@ -2,6 +2,7 @@
 // control plane's API.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,17 @@ millrace::Status Up(const UpArguments& arguments) {
   return millrace::up::Run(settings);
 }
 
+/// One line, like every other error.
+std::string FailureMessage(const CLI::App* app, const CLI::Error& error) {
+  std::string what = error.what();
+  const auto unknown = app->remaining(true);
+  if (error.get_name() == "RequiredError" && !unknown.empty()) {
+    what = "'" + unknown.front() + "' is not understood";
+  }
+  std::replace(what.begin(), what.end(), '\n', ' ');
+  return "millrace: " + what + "; see 'millrace --help' or 'millrace COMMAND --help'\n";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -60,6 +72,7 @@ int main(int argc, char** argv) {
     if (code != 0) throw CLI::RuntimeError(code);
   });
   millrace::AddClientCommands(app);
+  app.failure_message(FailureMessage);
   CLI11_PARSE(app, argc, argv);
   return 0;
 }

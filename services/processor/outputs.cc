@@ -2,11 +2,18 @@
 
 #include <fmt/format.h>
 
+#include "libs/base/text.h"
 #include "millrace/delivery/v1/delivery.pb.h"
 
 namespace millrace::processor {
 
 using accounting::v1::Fate;
+
+namespace {
+// The event itself keeps the whole name. Beside it an unbounded one could make a record that no log takes,
+// at which the processor would stand for ever.
+constexpr size_t kEventNameBytes = 1024;
+}  // namespace
 
 void Outputs::Count(std::string_view source, std::string_view destination, Fate fate,
                     std::string_view reason) {
@@ -46,7 +53,10 @@ void Outputs::Emit(const Event& event, const Route& route) {
   meta.set_message_id(event.meta.message_id());
   meta.set_type(event.meta.type());
   meta.set_received_at_us(event.meta.received_at_us());
-  if (!event.fields.event.empty()) meta.set_event_name(event::DecodeText(event.fields.event));
+  if (!event.fields.event.empty()) {
+    meta.mutable_event_name()->assign(
+        ClipText(event::DecodeText(event.fields.event), kEventNameBytes));
+  }
   meta.set_ingest_partition(event.partition);
   meta.set_ingest_offset(event.offset);
   records_.push_back({.topic = route.topic,

@@ -192,6 +192,20 @@ struct Fixture {
   int64_t sent = 0;
 };
 
+TEST_CASE("What travels beside an event stays small, however long its name", "[processor]") {
+  Fixture f;
+  f.Start();
+  f.Send("s1", "long", R"(,"event":")" + std::string(5000, 'x') + "\"");
+  (void)f.WaitUntilCounted();
+  f.Stop();
+  f.metas.clear();
+  REQUIRE(f.Values("destination.d1").size() == 1);
+  CHECK(f.metas[0].size() < 2000);
+  delivery::v1::DeliveryMeta meta;
+  REQUIRE(meta.ParseFromString(f.metas[0]));
+  CHECK(meta.event_name() == std::string(1024, 'x'));
+}
+
 TEST_CASE("Every event is counted once and goes where it belongs", "[processor]") {
   Fixture f;
   f.Start();

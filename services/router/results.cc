@@ -2,8 +2,15 @@
 
 #include <utility>
 
+#include "libs/base/text.h"
+
 namespace millrace::router {
 namespace {
+
+// Ids are at most 4 KiB and reasons 1 KB, so that a record stays far below what a Kafka broker takes,
+// however long the log was away and however much was delivered meanwhile.
+constexpr int kStatusesOfRecord = 100;
+constexpr size_t kReasonBytes = 1000;
 
 accounting::v1::Fate FateOf(delivery::v1::Outcome outcome) {
   switch (outcome) {
@@ -21,6 +28,11 @@ accounting::v1::Fate FateOf(delivery::v1::Outcome outcome) {
 delivery::v1::DeliveryStatus& Results::NewStatus(const delivery::v1::DeliveryMeta& meta) {
   auto& batch = statuses_[meta.workspace_id()];
   if (batch.workspace_id().empty()) batch.set_workspace_id(meta.workspace_id());
+  if (batch.statuses_size() >= kStatusesOfRecord) {
+    full_statuses_.push_back(
+        {event_log::kDeliveryStatusTopic, meta.workspace_id(), batch.SerializeAsString()});
+    batch.clear_statuses();
+  }
   auto& status = *batch.add_statuses();
   status.set_source_id(meta.source_id());
   status.set_destination_id(meta.destination_id());
@@ -38,7 +50,7 @@ void Results::AddFinal(const delivery::v1::DeliveryMeta& meta, delivery::v1::Out
   status.set_http_status(http_status);
   status.set_attempts(attempts);
   status.set_at_us(now_us);
-  status.mutable_reason()->assign(reason);
+  status.mutable_reason()->assign(ClipText(reason, kReasonBytes));
   ++counts_[meta.workspace_id()][{meta.source_id(), meta.destination_id(), FateOf(outcome),
                                   std::string(error_class)}];
 }
@@ -50,7 +62,7 @@ void Results::AddRetrying(const delivery::v1::DeliveryMeta& meta, int http_statu
   status.set_http_status(http_status);
   status.set_attempts(attempts);
   status.set_at_us(now_us);
-  status.mutable_reason()->assign(reason);
+  status.mutable_reason()->assign(ClipText(reason, kReasonBytes));
 }
 
 void Results::AddDeadLetter(std::string_view user_key, const delivery::v1::DeadLetter& letter) {
@@ -60,6 +72,8 @@ void Results::AddDeadLetter(std::string_view user_key, const delivery::v1::DeadL
 
 std::vector<OwnedRecord> Results::Take(int64_t now_us) {
   std::vector<OwnedRecord> records = std::exchange(dead_letters_, {});
+  for (OwnedRecord& record : full_statuses_) records.push_back(std::move(record));
+  full_statuses_.clear();
   for (const auto& [workspace, batch] : statuses_) {
     records.push_back({event_log::kDeliveryStatusTopic, workspace, batch.SerializeAsString()});
   }

@@ -26,7 +26,9 @@ class Results {
                    int64_t now_us, std::string_view reason);
   void AddDeadLetter(std::string_view user_key, const delivery::v1::DeadLetter& letter);
 
-  bool empty() const { return statuses_.empty() && dead_letters_.empty(); }
+  bool empty() const {
+    return statuses_.empty() && full_statuses_.empty() && dead_letters_.empty();
+  }
   size_t finished() const { return finished_; }
   /// All of it as records; empty afterwards.
   std::vector<OwnedRecord> Take(int64_t now_us);
@@ -36,8 +38,9 @@ class Results {
 
   delivery::v1::DeliveryStatus& NewStatus(const delivery::v1::DeliveryMeta& meta);
 
-  // By workspace.
+  // By workspace; a batch that is full becomes a record at once.
   std::map<std::string, delivery::v1::DeliveryStatusBatch, std::less<>> statuses_;
+  std::vector<OwnedRecord> full_statuses_;
   std::map<std::string, std::map<CountKey, int64_t>, std::less<>> counts_;
   std::vector<OwnedRecord> dead_letters_;
   size_t finished_ = 0;

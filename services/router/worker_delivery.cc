@@ -6,6 +6,7 @@
 #include "libs/base/failpoint.h"
 #include "libs/base/hash.h"
 #include "libs/base/log.h"
+#include "libs/base/text.h"
 #include "libs/destination/catalogue.h"
 #include "services/router/masking.h"
 #include "services/router/worker.h"
@@ -20,6 +21,10 @@ constexpr uint32_t kMaxEngineFaults = 3;
 constexpr milliseconds kRetryMapper{5'000};
 constexpr milliseconds kRetryEngine{1'000};
 constexpr milliseconds kSampleRetries{1'000};
+constexpr size_t kReasonBytes = 4'000;
+constexpr size_t kStackBytes = 16'000;
+// What a Kafka broker takes, with room for the key: a letter that no log takes would hold up all others.
+constexpr size_t kLetterBytes = 980'000;
 
 // Ids come from users' events; a header takes printable characters only.
 std::string HeaderSafe(std::string_view text) {
@@ -246,7 +251,7 @@ void Worker::DeadLetter(const DeliveryPtr& delivery, const std::string& error_cl
                                       delivery->partition->name.partition, delivery->offset))
                     .substr(0, 32));
   letter.set_stage("router");
-  letter.set_reason(reason);
+  letter.mutable_reason()->assign(ClipText(reason, kReasonBytes));
   letter.set_error_class(error_class);
   letter.set_workspace_id(meta.workspace_id());
   letter.set_source_id(meta.source_id());
@@ -257,7 +262,7 @@ void Worker::DeadLetter(const DeliveryPtr& delivery, const std::string& error_cl
   letter.set_received_at_us(meta.received_at_us());
   letter.set_failed_at_us(deps_.clock.NowMicros());
   letter.set_attempts(delivery->attempts);
-  letter.set_stack(stack);
+  letter.mutable_stack()->assign(ClipText(stack, kStackBytes));
   letter.mutable_user_key()->assign(delivery->key);
   *letter.mutable_delivery() = meta;
   int http_status = 0;
@@ -266,6 +271,7 @@ void Worker::DeadLetter(const DeliveryPtr& delivery, const std::string& error_cl
     *letter.mutable_last_exchange() =
         MaskedExchange(delivery->requests[delivery->next_request], *response, target.secrets);
   }
+  if (letter.ByteSizeLong() > kLetterBytes) letter.clear_last_exchange();
   results_.AddDeadLetter(delivery->key, letter);
   Finish(delivery, delivery::v1::DEAD_LETTERED, http_status, reason, error_class);
 }

@@ -6,12 +6,15 @@
 #include <utility>
 
 #include "libs/base/hash.h"
+#include "libs/base/text.h"
 
 namespace millrace::warehouse_loader {
 namespace {
 
 constexpr std::string_view kStage = "warehouse-loader";
-constexpr size_t kStatusesOfRecord = 2000;
+// Ids are at most 4 KiB and reasons 1 KB: a record stays far below what a Kafka broker takes.
+constexpr size_t kStatusesOfRecord = 100;
+constexpr size_t kReasonBytes = 1000;
 
 delivery::v1::DeliveryStatus StatusOf(const delivery::v1::DeliveryMeta& meta,
                                       delivery::v1::Outcome outcome) {
@@ -46,7 +49,7 @@ void Outcomes::AddDeadLetter(const event_log::TopicPartition& partition, std::st
                              int64_t now_us) {
   Count(partition, meta, accounting::v1::DEAD_LETTERED, "invalid_event");
   auto status = StatusOf(meta, delivery::v1::DEAD_LETTERED);
-  status.mutable_reason()->assign(reason);
+  status.mutable_reason()->assign(ClipText(reason, kReasonBytes));
   statuses_.push_back(std::move(status));
 
   delivery::v1::DeadLetter letter;
@@ -55,7 +58,7 @@ void Outcomes::AddDeadLetter(const event_log::TopicPartition& partition, std::st
                                       record.offset))
                     .substr(0, 32));
   letter.mutable_stage()->assign(kStage);
-  letter.mutable_reason()->assign(reason);
+  letter.mutable_reason()->assign(ClipText(reason, kReasonBytes));
   letter.set_error_class("invalid_event");
   letter.set_workspace_id(meta.workspace_id());
   letter.set_source_id(meta.source_id());

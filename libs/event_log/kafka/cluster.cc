@@ -98,8 +98,8 @@ StatusOr<std::unique_ptr<Cluster>> Cluster::Open(const KafkaLogOptions& options)
   const rd_kafka_resp_err_t code =
       rd_kafka_metadata(cluster->admin(), 0, nullptr, &metadata, kConnectTimeoutMs);
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return Error(StatusCode::kUnavailable, "no Kafka broker of \"{}\" answers: {}", options.brokers,
-                 rd_kafka_err2str(code));
+    return Error(StatusCode::kUnavailable, "no Kafka broker of \"{}\" answers: {}; start one, or correct event_log.kafka.brokers",
+                 options.brokers, rd_kafka_err2str(code));
   }
   rd_kafka_metadata_destroy(metadata);
   rd_kafka_set_log_level(cluster->admin(), kSyslogWarning);

@@ -43,7 +43,9 @@ Status LocalLog::TakeFolder() {
   if (lock_fd_ < 0) return Error(StatusCode::kUnavailable, "cannot open {}", lock_path);
   if (::flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) {
     return Error(StatusCode::kFailedPrecondition,
-                 "the event log in {} is in use by another process", options_.path);
+                 "the event log in {} is in use by another process; stop that one, or use another data "
+                 "folder",
+                 options_.path);
   }
   const std::string version_path = options_.path + "/VERSION";
   const StatusOr<std::string> version = ReadFile(version_path);
@@ -59,7 +61,7 @@ Status LocalLog::TakeFolder() {
   }
   if (number > kVersion) {
     return Error(StatusCode::kFailedPrecondition,
-                 "the event log in {} has format {}, this program knows up to {}: use a newer one",
+                 "the event log in {} has format {}, this program knows up to {}; run a newer version",
                  options_.path, number, kVersion);
   }
   return OkStatus();
