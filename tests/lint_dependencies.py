@@ -10,7 +10,7 @@ LAYERS = [
     {"base"},
     {"event", "telemetry"},
     {"event_log", "config", "script", "http"},
-    {"destination", "warehouse"},
+    {"destination", "warehouse", "transformation"},
     {"destinations", "warehouses"},
     {"service", "testing"},
 ]
