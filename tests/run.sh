@@ -100,6 +100,7 @@ begin "style"
 check "shell scripts" tests/lint_shell.sh
 check "ban list" tests/lint_bans.sh
 check "dependencies point one way" python3 tests/lint_dependencies.py
+check "docs/settings.md is fresh" python3 docs/generate_settings.py --check
 begin "unit tests"
 ctests -LE integration
 
