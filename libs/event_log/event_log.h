@@ -200,6 +200,9 @@ inline constexpr std::string_view kIngestTopic = "ingest";
 inline constexpr std::string_view kDeadLetterTopic = "dead-letter";
 inline constexpr std::string_view kDeliveryStatusTopic = "delivery-status";
 inline constexpr std::string_view kCountersTopic = "counters";
+/// What `store` of transformations keeps, as changes; partitions as those of `ingest`.
+inline constexpr std::string_view kStateTopic = "transformation-state";
+inline constexpr std::string_view kReportTopic = "transformation-report";
 inline constexpr std::string_view kDedupTopic = "dedup";  // changelog; partitioned as `ingest`
 inline std::string DestinationTopic(std::string_view destination_id) {
   return "destination." + std::string(destination_id);

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,11 +25,26 @@ struct Limits {
 ///
 /// A module that exports `needs_event = false` gets undefined for the event and finds it, parsed on
 /// first use, in `context.event`. Immutable once handed to a WorkerPool.
+///
+/// With an `adapter`, trusted JavaScript of the form `(host, exports) => (event) => value`, the adapter
+/// decides what is called: it gets the module's exports and `host`, which has
+///   host.ask(name, ...args)   a promise of what script::Host answers;
+///   host.askNow(name, ...args)  the same, the worker standing still until it is there;
+///   host.emit(index, value)   adds CallOutput::emitted; `index` is the adapter's own;
+///   host.fail(index, message, name, stack)  the same for an event that failed;
+///   host.log(text)            adds a line to CallOutput::log;
+///   host.shared, host.extra   JSON of CallOptions and CallInput, parsed on first use;
+///   host.config               config_json, parsed;
+///   host.test                 CallOptions::test.
 struct Module {
   std::string id;
   std::string version;
   std::string source;
   std::string entry = "map";
+  std::string adapter;  // empty: none
+  /// One call of a batch at a time. Otherwise a call that waits for an answer of the host lets others
+  /// of the batch go on, but never one with the same `order`.
+  bool sequential = false;
   std::string config_json = "{}";
   std::vector<std::pair<std::string, std::string>> libraries;  // import name, source
   Limits limits;
@@ -38,6 +54,18 @@ struct CallInput {
   Bytes event;         // JSON
   int64_t now_us = 0;  // context.now, Date.now(), new Date()
   std::string seed;    // of context.uuid() and Math.random()
+  std::string extra_json;  // host.extra of an adapter; empty = undefined
+  /// Calls of one batch with the same order run strictly one after another; 0 = any time.
+  uint64_t order = 0;
+};
+
+class Host;
+
+/// What all calls of one batch share.
+struct CallOptions {
+  std::shared_ptr<Host> host;  // null: whatever is asked fails
+  std::shared_ptr<const std::string> shared_json;  // host.shared of an adapter; null = undefined
+  bool test = false;           // measure `peak_bytes` too
 };
 
 enum class Outcome : uint8_t {
@@ -47,12 +75,47 @@ enum class Outcome : uint8_t {
   kEngineFault,  // the worker process died or hung on this call, or could not run at all
 };
 
+enum class ErrorClass : uint8_t {
+  kNone,
+  kThrown,          // the script threw, or returned what it may not
+  kTimeout,         // ran longer than Limits::cpu_time, or waits for what never comes
+  kMemory,          // beyond Limits::memory_bytes
+  kStack,           // beyond Limits::stack_bytes
+  kResultTooLarge,  // beyond Limits::result_bytes, or cyclic
+  kEngine,          // not the script's fault
+};
+
+/// One value that an adapter emitted.
+struct Emitted {
+  uint32_t index = 0;
+  bool failed = false;
+  std::string text;  // JSON, or with `failed` the message
+  std::string stack;
+};
+
 struct CallOutput {
   Outcome outcome = Outcome::kNothing;
   std::string value;  // JSON text; context.raw stands in it as {"$raw":true}
   std::string error;
   std::string stack;
   std::string log;  // lines of log(), cut at 8 KiB
+  ErrorClass error_class = ErrorClass::kNone;
+  std::vector<Emitted> emitted;
+  int64_t cpu_us = 0;
+  uint64_t peak_bytes = 0;  // of the module's heap during this call; with CallOptions::test
+};
+
+/// What one source imports and exports, without running it.
+struct Inspection {
+  std::vector<std::string> imports;  // specifiers, in order of their first mention
+  std::vector<std::string> exports;
+};
+
+/// Where a source is at fault; 0 = not known. Lines and columns count from 1.
+struct SourceFault {
+  std::string message;
+  int line = 0;
+  int column = 0;
 };
 
 }  // namespace millrace::script

@@ -17,6 +17,7 @@
 
 #include "libs/base/log.h"
 #include "libs/base/mutex.h"
+#include "libs/script/host.h"
 #include "libs/script/wire.h"
 #include "libs/script/worker_process.h"
 
@@ -37,6 +38,7 @@ SteadyTime Now() {
 struct Job {
   std::shared_ptr<const Module> module;
   std::vector<CallInput> inputs;
+  CallOptions options;
   CallDone done;
   std::vector<CallOutput> outputs;
   size_t sent_end = 0;
@@ -111,9 +113,11 @@ class Pool final : public WorkerPool {
     return OkStatus();
   }
 
-  void Call(std::shared_ptr<const Module> module, std::vector<CallInput> inputs,
+  using WorkerPool::Call;
+  void Call(std::shared_ptr<const Module> module, std::vector<CallInput> inputs, CallOptions options,
             CallDone done) override {
     auto job = std::make_unique<Job>();
+    job->options = std::move(options);
     job->module = std::move(module);
     job->inputs = std::move(inputs);
     job->done = std::move(done);
@@ -128,6 +132,10 @@ class Pool final : public WorkerPool {
     job->loaded = [&promise](Status status) { promise.set_value(std::move(status)); };
     Submit(std::move(job));
     return future.get();
+  }
+
+  StatusOr<Inspection> Inspect(const std::string& name, const std::string&, SourceFault*) override {
+    return Error(StatusCode::kUnimplemented, "inspection of {}", name);
   }
 
   PoolStats stats() const override { return {.workers_lost = workers_lost_, .calls = calls_}; }

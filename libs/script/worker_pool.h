@@ -44,10 +44,18 @@ class WorkerPool {
 
   /// Queues one batch; outputs come in the order of the inputs.
   virtual void Call(std::shared_ptr<const Module> module, std::vector<CallInput> inputs,
-                    CallDone done) = 0;
+                    CallOptions options, CallDone done) = 0;
+  void Call(std::shared_ptr<const Module> module, std::vector<CallInput> inputs, CallDone done) {
+    Call(std::move(module), std::move(inputs), {}, std::move(done));
+  }
 
   /// Loads `module` now and waits: kInvalidArgument with line and stack when it is at fault.
   virtual Status Load(std::shared_ptr<const Module> module) = 0;
+
+  /// Reads `source` in a worker without running it, and waits. kInvalidArgument: it does not compile;
+  /// `fault` then says where.
+  virtual StatusOr<Inspection> Inspect(const std::string& name, const std::string& source,
+                                       SourceFault* fault) = 0;
 
   virtual PoolStats stats() const = 0;
 };
