@@ -26,8 +26,11 @@ struct Limits {
 /// A module that exports `needs_event = false` gets undefined for the event and finds it, parsed on
 /// first use, in `context.event`. Immutable once handed to a WorkerPool.
 ///
-/// With an `adapter`, trusted JavaScript of the form `(host, exports) => (event) => value`, the adapter
-/// decides what is called: it gets the module's exports and `host`, which has
+/// With an `adapter`, trusted JavaScript of the form `(host) => (exports) => (event) => value`, the
+/// adapter decides what is called. It gets `host` before the module is evaluated, so that what it
+/// puts on globalThis is there while the module loads; then the module's exports, where what it
+/// throws fails the load; then the event of each call. While code of a call runs, also after an
+/// await, `host` speaks for that call. `host` has
 ///   host.ask(name, ...args)   a promise of what script::Host answers;
 ///   host.askNow(name, ...args)  the same, the worker standing still until it is there;
 ///   host.emit(index, value)   adds CallOutput::emitted; `index` is the adapter's own;
