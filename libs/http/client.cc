@@ -1,5 +1,6 @@
 #include "libs/http/client.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -36,7 +37,7 @@ struct Transfer {
   size_t header_bytes = 0;
   bool body_cut = false;
   bool headers_too_large = false;
-  bool refused = false;
+  std::string refused;  // the address that the guard refused
   bool custom_method = false;
   std::array<char, CURL_ERROR_SIZE> error{};
 };
@@ -47,8 +48,8 @@ bool HasControlCharacter(std::string_view text) {
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [&](char x, char y) { return lower(x) == lower(y); });
 }
 
 size_t OnBody(char* data, size_t size, size_t count, void* user) {
@@ -57,7 +58,8 @@ size_t OnBody(char* data, size_t size, size_t count, void* user) {
   const size_t room = transfer->request.max_response_bytes - transfer->response.body.size();
   transfer->response.body.append(data, std::min(room, bytes));
   if (bytes <= room) return bytes;
-  transfer->body_cut = true;  // the rest is not read: an endless answer must not hold the connection
+  transfer->body_cut =
+      true;  // the rest is not read: an endless answer must not hold the connection
   return 0;
 }
 
@@ -89,10 +91,22 @@ size_t OnHeader(char* data, size_t size, size_t count, void* user) {
   return bytes;
 }
 
+std::string AddressText(const sockaddr* address) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  const void* bytes =
+      address->sa_family == AF_INET
+          ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in*>(address)->sin_addr)
+          : &reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
+  const char* const written = inet_ntop(address->sa_family, bytes, text.data(), text.size());
+  return written != nullptr ? written : "unknown";
+}
+
 curl_socket_t OnOpenSocket(void* user, curlsocktype /*purpose*/, curl_sockaddr* address) {
   auto* transfer = static_cast<Transfer*>(user);
   if (!transfer->guard->Allows(&address->addr)) {
-    transfer->refused = true;
+    if (transfer->refused.empty() || address->family == AF_INET) {
+      transfer->refused = AddressText(&address->addr);
+    }
     return CURL_SOCKET_BAD;
   }
   return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
@@ -193,7 +207,8 @@ Status CurlClient::Start() {
   curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
   curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_MULTIPLEX));
   curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(options_.max_connections));
-  curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, static_cast<long>(options_.max_connections));
+  curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+                    static_cast<long>(options_.max_connections));
   curl_multi_setopt(multi_, CURLMOPT_MAX_HOST_CONNECTIONS,
                     static_cast<long>(options_.max_connections_per_host));
   return OkStatus();
@@ -293,14 +308,16 @@ void CurlClient::FillHeaders(Transfer* transfer) {
 void CurlClient::FillMethod(Transfer* transfer) {
   CURL* easy = transfer->easy;
   const ClientRequest& request = transfer->request;
-  const bool bodyless = request.body.empty() && (request.method == "GET" || request.method == "HEAD");
+  const bool bodyless =
+      request.body.empty() && (request.method == "GET" || request.method == "HEAD");
   if (bodyless) {
     curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     if (request.method == "HEAD") curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
   } else {
     curl_easy_setopt(easy, CURLOPT_POST, 1L);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request.body.data());
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                     static_cast<curl_off_t>(request.body.size()));
   }
   const bool custom = !bodyless && request.method != "POST";
   if (custom || transfer->custom_method) {
@@ -337,16 +354,19 @@ void CurlClient::Send(ClientRequest request, std::function<void(ClientResponse)>
   transfer->response = ClientResponse();
   transfer->done = std::move(done);
   transfer->header_bytes = 0;
-  transfer->body_cut = transfer->headers_too_large = transfer->refused = false;
+  transfer->body_cut = transfer->headers_too_large = false;
+  transfer->refused.clear();
   transfer->error[0] = '\0';
   CURL* easy = transfer->easy;
-  const bool tls = EqualsIgnoringCase(std::string_view(transfer->request.url).substr(0, 6), "https:");
+  const bool tls =
+      EqualsIgnoringCase(std::string_view(transfer->request.url).substr(0, 6), "https:");
   curl_easy_setopt(easy, CURLOPT_URL, transfer->request.url.c_str());
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
                    static_cast<long>(tls ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(transfer->request.timeout.count()));
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                    static_cast<long>(transfer->request.connect_timeout.count()));
+  curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, transfer->request.decompress ? "" : nullptr);
   FillMethod(transfer);
   FillHeaders(transfer);
   if (const CURLMcode code = curl_multi_add_handle(multi_, easy); code != CURLM_OK) {
@@ -409,8 +429,9 @@ ClientResponse CurlClient::Result(Transfer* transfer, CURLcode code) {
   if (transfer->headers_too_large) {
     response.error_class = "protocol";
     response.network_error = "the answer's headers are too large";
-  } else if (transfer->refused && code == CURLE_COULDNT_CONNECT) {
+  } else if (!transfer->refused.empty() && code == CURLE_COULDNT_CONNECT) {
     response.error_class = "refused_address";
+    response.refused_address = std::move(transfer->refused);
     response.network_error = "the address is private or special and not in allowed_networks";
   } else {
     response.error_class = ClassOf(code);

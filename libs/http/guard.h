@@ -12,9 +12,9 @@ struct sockaddr;
 
 namespace millrace::http {
 
-/// Says to which addresses requests on behalf of users may go: public unicast ones, and the networks the
-/// operator allows. It is asked with the address a socket is about to connect to, so neither redirects
-/// nor DNS answers that change get past it.
+/// Says to which addresses requests on behalf of users may go: public unicast ones, and the
+/// networks the operator allows. It is asked with the address a socket is about to connect to, so
+/// neither redirects nor DNS answers that change get past it.
 ///
 /// A value; reading is thread-safe.
 class OutboundGuard {
