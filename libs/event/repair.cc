@@ -222,4 +222,19 @@ class Mender {
 
 StatusOr<Repaired> Repair(std::string_view json, int max_depth) { return Mender(json, max_depth).Run(); }
 
+std::string RepairUtf8(std::string text) {
+  std::string out;
+  size_t kept = 0;  // `text` up to here is in `out`
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = Utf8Length(std::string_view(text).substr(at));
+    if (length == 0) {
+      out.append(text, kept, at - kept).append(kReplacement);
+      kept = at + 1;
+    }
+    at += length == 0 ? 1 : length;
+  }
+  if (kept == 0) return text;
+  return out.append(text, kept);
+}
+
 }  // namespace millrace::event

@@ -23,4 +23,7 @@ struct Repaired {
 /// is nested deeper than `max_depth`.
 StatusOr<Repaired> Repair(std::string_view json, int max_depth = kMaxDepth);
 
+/// `text` with U+FFFD for each byte that is no part of UTF-8.
+std::string RepairUtf8(std::string text);
+
 }  // namespace millrace::event

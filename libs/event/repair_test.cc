@@ -45,3 +45,10 @@ TEST_CASE("Repair has a limit of depth", "[repair]") {
   CHECK(Repair(nested(kMaxDepth + 1)).status().code() == StatusCode::kOutOfRange);
   CHECK(Repair(std::string(1'000'000, '[')).status().code() == StatusCode::kOutOfRange);
 }
+
+TEST_CASE("RepairUtf8 replaces what is no UTF-8, byte by byte", "[repair]") {
+  CHECK(RepairUtf8("").empty());
+  CHECK(RepairUtf8("a\xc3\xa9\xf0\x9f\x98\x80") == "a\xc3\xa9\xf0\x9f\x98\x80");
+  CHECK(RepairUtf8("a\xffz\xc3") == "a\xef\xbf\xbdz\xef\xbf\xbd");
+  CHECK(RepairUtf8("\xed\xa0\x80z") == "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz");
+}
