@@ -102,6 +102,11 @@ check "ban list" tests/lint_bans.sh
 check "dependencies point one way" python3 tests/lint_dependencies.py
 check "docs/settings.md is fresh" python3 docs/generate_settings.py --check
 begin "unit tests"
+if database=$(tests/support/geolocation.sh); then
+  export MILLRACE_TEST_GEOLOCATION=$database
+else
+  echo "skipped: the test with a real country database, which could not be fetched"
+fi
 ctests -LE integration
 
 [ "$fast" = 1 ] && finish

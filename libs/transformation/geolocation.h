@@ -15,8 +15,9 @@ class Geolocation {
   virtual ~Geolocation() = default;
 
   /// {"ip", "city", "country", "region", "postal", "location", "timezone"}: those that the database
-  /// knows, as RudderStack names them (country: ISO code; location: "latitude,longitude"). The file is
-  /// read anew when it has changed. kInvalidArgument: not an address; kNotFound: not in the database.
+  /// knows, as RudderStack names them (country: ISO code; location: "latitude,longitude"). The file
+  /// is read anew when it has changed. kInvalidArgument: not an address; kNotFound: not in the
+  /// database.
   virtual StatusOr<std::string> Lookup(const std::string& ip) = 0;
 };
 
