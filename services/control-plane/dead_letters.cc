@@ -1,7 +1,8 @@
 #include "services/control-plane/dead_letters.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
 
 #include "libs/base/string_map.h"
 #include "millrace/event/v1/event.pb.h"
@@ -17,19 +18,29 @@ constexpr size_t kBatch = 200;  // letters of one transaction
 
 Json LetterJson(const DeadLetterRow& row, bool whole) {
   const DeadLetter& letter = row.letter;
-  Json json = {{"id", letter.id()}, {"state", row.state}, {"stage", letter.stage()},
-               {"reason", letter.reason()}, {"class", letter.error_class()},
-               {"source", letter.source_id()}, {"destination", letter.destination_id()},
-               {"messageId", letter.message_id()}, {"attempts", letter.attempts()},
+  Json json = {{"id", letter.id()},
+               {"state", row.state},
+               {"stage", letter.stage()},
+               {"reason", letter.reason()},
+               {"class", letter.error_class()},
+               {"source", letter.source_id()},
+               {"destination", letter.destination_id()},
+               {"messageId", letter.message_id()},
+               {"attempts", letter.attempts()},
                {"failedAt", FormatRfc3339Millis(letter.failed_at_us())}};
   if (!whole) return json;
   json["event"] = EventToJson(letter.event());
   if (!letter.stack().empty()) json["stack"] = letter.stack();
+  const auto& versions = letter.has_ingest() ? letter.ingest().redrive().transformation_versions()
+                                             : letter.delivery().transformation_versions();
+  if (!versions.empty())
+    json["transformationVersions"] = std::vector<std::string>(versions.begin(), versions.end());
   if (letter.has_last_exchange()) {
     const auto& exchange = letter.last_exchange();
-    json["request"] = {{"method", exchange.method()}, {"url", exchange.url()},
-                       {"body", exchange.request_body()}};
-    json["answer"] = {{"status", exchange.status()}, {"body", exchange.response_body()},
+    json["request"] = {
+        {"method", exchange.method()}, {"url", exchange.url()}, {"body", exchange.request_body()}};
+    json["answer"] = {{"status", exchange.status()},
+                      {"body", exchange.response_body()},
                       {"error", exchange.error()}};
   }
   return json;
@@ -48,6 +59,7 @@ std::string WhyNot(const DeadLetter& letter, const StringSet& destinations) {
 }
 
 std::string MetaOf(const DeadLetter& letter) {
+  if (letter.has_ingest()) return letter.ingest().SerializeAsString();
   if (!letter.destination_id().empty()) {
     delivery::v1::DeliveryMeta meta = letter.delivery();
     meta.set_redrives(meta.redrives() + 1);
@@ -64,8 +76,8 @@ std::string MetaOf(const DeadLetter& letter) {
 
 }  // namespace
 
-StatusOr<Json> DeadLetters::List(const std::string& destination_id, const std::vector<std::string>& ids,
-                                 int64_t limit) {
+StatusOr<Json> DeadLetters::List(const std::string& destination_id,
+                                 const std::vector<std::string>& ids, int64_t limit) {
   MR_ASSIGN_OR_RETURN(const auto rows, store_.DeadLetters(destination_id, ids, limit));
   Json list = Json::array();
   for (const DeadLetterRow& row : rows) list.push_back(LetterJson(row, !ids.empty()));
@@ -126,18 +138,22 @@ Status DeadLetters::Send(const std::vector<DeadLetter>& letters) {
     mark.set_id(letter.id());
     mark.set_redriven(true);
     const Owned& kept = owned.emplace_back(
-        Owned{.topic = letter.destination_id().empty() ? std::string(event_log::kIngestTopic)
-                                                       : event_log::DestinationTopic(letter.destination_id()),
+        Owned{.topic = letter.destination_id().empty() || letter.has_ingest()
+                           ? std::string(event_log::kIngestTopic)
+                           : event_log::DestinationTopic(letter.destination_id()),
               .meta = MetaOf(letter),
               .mark = mark.SerializeAsString()});
-    records.push_back({.topic = kept.topic,
-                       .record = {.key = letter.user_key(), .meta = kept.meta, .value = letter.event()}});
+    records.push_back(
+        {.topic = kept.topic,
+         .record = {.key = letter.user_key(), .meta = kept.meta, .value = letter.event()}});
     records.push_back({.topic = event_log::kDeadLetterTopic,
                        .record = {.key = letter.user_key(), .value = kept.mark}});
     auto* count = counters.add_counts();
     count->set_source_id(letter.source_id());
     count->set_destination_id(letter.destination_id());
-    count->set_fate(accounting::v1::REDRIVEN);
+    count->set_fate(letter.has_ingest() && !letter.destination_id().empty()
+                        ? accounting::v1::REDRIVEN_TO_CHAIN
+                        : accounting::v1::REDRIVEN);
     count->set_count(1);
   }
   const std::string counted = counters.SerializeAsString();

@@ -60,16 +60,16 @@ Status DedupStage::Open(int32_t partition) {
 StatusOr<std::unique_ptr<DedupStore>> DedupStage::OpenCaughtUp(int32_t partition) {
   MR_ASSIGN_OR_RETURN(
       auto store,
-      DedupStore::Open({.folder = FolderOf(partition),
-                        .window_us = std::max({widest_window_us_, options_.default_window_us,
-                                               kNarrowestKept}),
-                        .memory = options_.memory}));
+      DedupStore::Open(
+          {.folder = FolderOf(partition),
+           .window_us = std::max({widest_window_us_, options_.default_window_us, kNarrowestKept}),
+           .memory = options_.memory}));
   MR_RETURN_IF_ERROR(CatchUp(partition, *store));
   return store;
 }
 
-/// Appends a record that nobody else knows. Whoever reads up to it has read all that came before, also
-/// of a transaction that was still open: the log shows nothing behind that until it has ended.
+/// Appends a record that nobody else knows. Whoever reads up to it has read all that came before,
+/// also of a transaction that was still open: the log shows nothing behind that until it has ended.
 StatusOr<std::string> DedupStage::AppendFence(int32_t partition) {
   if (appender_ == nullptr) {
     MR_ASSIGN_OR_RETURN(appender_, log_.NewAppender());
@@ -78,7 +78,8 @@ StatusOr<std::string> DedupStage::AppendFence(int32_t partition) {
   const event_log::TopicRecord record{.topic = event_log::kDedupTopic,
                                       .record = {.meta = fence, .partition = partition}};
   const auto answer = std::make_shared<std::promise<Status>>();
-  appender_->Append({&record, 1}, [answer](Status status) { answer->set_value(std::move(status)); });
+  appender_->Append({&record, 1},
+                    [answer](Status status) { answer->set_value(std::move(status)); });
   auto done = answer->get_future();
   if (done.wait_for(kAppendPatience) != std::future_status::ready) {
     return Error(StatusCode::kUnavailable, "the dedup changelog takes no records");
@@ -125,8 +126,8 @@ Status DedupStage::CatchUp(int32_t partition, DedupStore& store) {
     if (restored > 0) log::Info("dedup: partition {} read {} ids again", partition, restored);
     return OkStatus();
   }
-  return Error(StatusCode::kUnavailable, "the dedup changelog of partition {} cannot be read to its end",
-               partition);
+  return Error(StatusCode::kUnavailable,
+               "the dedup changelog of partition {} cannot be read to its end", partition);
 }
 
 void DedupStage::Close(int32_t partition) {
@@ -146,7 +147,8 @@ Status DedupStage::Run(EventBatch& batch) {
   std::map<int32_t, std::vector<Event*>> by_partition;
   for (auto& [number, partition] : partitions_) partition.fresh.clear();
   for (Event& event : batch.events) {
-    if (event.live() && WindowOf(event.meta.source_id()) > 0) {
+    // What comes back out of the dead letters was let through before it failed.
+    if (event.live() && !event.meta.has_redrive() && WindowOf(event.meta.source_id()) > 0) {
       by_partition[event.partition].push_back(&event);
     }
   }
@@ -207,8 +209,8 @@ StatusOr<std::map<int32_t, std::string>> DedupStage::Changelog() {
   for (auto& [number, partition] : partitions_) {
     if (partition.fresh.empty()) continue;
     packed[number] = PackDedupEntries(partition.fresh);
-    // What stands in the changelog now is all in the store: the transaction that follows commits only
-    // if nobody else has become the partition's owner, so nobody else has written.
+    // What stands in the changelog now is all in the store: the transaction that follows commits
+    // only if nobody else has become the partition's owner, so nobody else has written.
     if (partition.since_checkpoint >= options_.entries_per_checkpoint) {
       MR_ASSIGN_OR_RETURN(partition.checkpoint_offset, ChangelogEnd(number));
     }

@@ -37,26 +37,59 @@ Route MakeRoute(const config::v1::Connection& connection,
 
 }  // namespace
 
-FanOut::FanOut(config::WorkspacePtr workspace, const DestinationTypes& types)
+FanOut::FanOut(config::WorkspacePtr workspace, const DestinationTypes& types,
+               transformation::TransformerFactory* transformers)
     : workspace_(std::move(workspace)) {
+  ChainMaker chains(*workspace_, transformers);
   StringMap<const config::v1::Destination*> destinations;
+  StringMap<const config::v1::Source*> sources;
   for (const auto& destination : workspace_->destinations()) {
     destinations[destination.id()] = &destination;
     destination_ids_.push_back(destination.id());
   }
-  for (const auto& source : workspace_->sources()) routes_[source.id()];
-  for (const auto& connection : workspace_->connections()) {
-    const auto source = routes_.find(connection.source_id());
-    if (source == routes_.end()) continue;
-    const auto found = destinations.find(connection.destination_id());
-    source->second.push_back(
-        MakeRoute(connection, found == destinations.end() ? nullptr : found->second, types));
+  for (const auto& source : workspace_->sources()) {
+    sources[source.id()] = &source;
+    SourceRoutes& routes = sources_[source.id()];
+    if (auto chain = chains.Make(source.transformations())) {
+      routes.chain = Bind(std::move(chain), *workspace_, source, nullptr);
+    }
   }
+  for (const auto& connection : workspace_->connections()) {
+    const auto source = sources_.find(connection.source_id());
+    if (source == sources_.end()) continue;
+    const auto found = destinations.find(connection.destination_id());
+    const auto* destination = found == destinations.end() ? nullptr : found->second;
+    Route& route = source->second.routes.emplace_back(MakeRoute(connection, destination, types));
+    if (!route.closed.empty()) continue;
+    if (auto chain = chains.Make(connection.transformations(), destination->transformations())) {
+      route.group =
+          GroupOf(std::move(chain), *sources[source->first], *destination, source->second);
+    }
+  }
+  passing_fault_ = chains.passing_fault();
+}
+
+int FanOut::GroupOf(std::shared_ptr<const Chain> chain, const config::v1::Source& source,
+                    const config::v1::Destination& destination, SourceRoutes& routes) const {
+  auto& groups = routes.groups;
+  if (!chain->reads_metadata) {
+    for (size_t i = 0; i < groups.size(); ++i) {
+      if (groups[i].chain->key == chain->key) return static_cast<int>(i);
+    }
+  }
+  const auto* told = chain->reads_metadata ? &destination : nullptr;
+  groups.push_back(Bind(std::move(chain), *workspace_, source, told));
+  return static_cast<int>(groups.size()) - 1;
+}
+
+const SourceRoutes* FanOut::Source(std::string_view source_id) const {
+  const auto found = sources_.find(source_id);
+  return found == sources_.end() ? nullptr : &found->second;
 }
 
 const std::vector<Route>* FanOut::Routes(std::string_view source_id) const {
-  const auto found = routes_.find(source_id);
-  return found == routes_.end() ? nullptr : &found->second;
+  const auto* source = Source(source_id);
+  return source == nullptr ? nullptr : &source->routes;
 }
 
 Integrations::Integrations(std::string_view raw) {
@@ -84,13 +117,15 @@ bool Integrations::Allows(const Route& route) const {
   return all_;
 }
 
+bool TakesType(const Route& route, event::v1::EventType type) {
+  return route.types.empty() ||
+         std::find(route.types.begin(), route.types.end(), type) != route.types.end();
+}
+
 std::string_view WhyNot(const Route& route, event::v1::EventType type,
                         const Integrations& integrations) {
   if (!route.closed.empty()) return route.closed;
-  const auto& types = route.types;
-  if (!types.empty() && std::find(types.begin(), types.end(), type) == types.end()) {
-    return "message_type_not_supported";
-  }
+  if (!TakesType(route, type)) return "message_type_not_supported";
   return integrations.Allows(route) ? "" : "integrations_object";
 }
 

@@ -8,7 +8,9 @@
 namespace millrace::processor {
 namespace {
 
-bool Absent(std::string_view raw) { return raw.empty() || raw == "null" || raw == "\"\""; }
+bool Absent(std::string_view raw) {
+  return raw.empty() || raw == "null" || raw == "\"\"";
+}
 
 /// The MD5 as a UUID: RudderStack sets the bits of version 4 and of the RFC's variant in it.
 std::string RudderId(std::string_view user_id, std::string_view anonymous_id) {
@@ -50,10 +52,9 @@ void Normalise(Event& event) {
   if (Absent(fields.message_id)) {
     values.emplace_back("messageId", event::QuoteJson(event.meta.message_id()));
   }
-  values.emplace_back(
-      "rudderId", '"' + RudderId(event.meta.user_id(), event.meta.anonymous_id()) + '"');
-  event.owned = event::SetFields(event.bytes, values);
-  event.bytes = event.owned;
+  values.emplace_back("rudderId",
+                      '"' + RudderId(event.meta.user_id(), event.meta.anonymous_id()) + '"');
+  event.bytes = Bytes(event::SetFields(event.bytes.view(), values));
 }
 
 }  // namespace
@@ -66,12 +67,13 @@ Status NormaliseStage::Run(EventBatch& batch) {
       event.DeadLetter("rejected_by_gateway", event.meta.rejected_reason());
       continue;
     }
-    if (const Status status = event::ScanFields(event.bytes, &event.fields); !status.ok()) {
+    if (const Status status = event::ScanFields(event.bytes.view(), &event.fields); !status.ok()) {
       event.DeadLetter("invalid_json", std::string(Message(status)));
       continue;
     }
+    if (event.meta.has_redrive()) continue;  // it was normalised before it failed
     Normalise(event);
-    MR_RETURN_IF_ERROR(event::ScanFields(event.bytes, &event.fields));
+    MR_RETURN_IF_ERROR(event::ScanFields(event.bytes.view(), &event.fields));
   }
   return OkStatus();
 }

@@ -19,7 +19,7 @@ EventBatch BatchOf(std::string_view json) {
   event.meta.set_message_id("m1");
   event.meta.set_user_id("u1");
   event.meta.set_received_at_us(kReceived);
-  event.bytes = json;
+  event.bytes = Bytes(std::string(json));
   return batch;
 }
 
@@ -73,8 +73,9 @@ TEST_CASE("The clock of the client is corrected", "[normalise]") {
        R"("originalTimestamp":"2026-01-02T03:04:00Z","sentAt":"2026-01-02T03:04:05Z")",
        "2026-01-02T09:00:00Z", "2026-01-02T03:04:00.678Z", "2026-01-02T03:04:00Z",
        "2026-01-02T03:04:05Z"},
-      {"no zone: UTC", R"("originalTimestamp":"2026-01-02T03:04:00","sentAt":"2026-01-02T03:04:05")",
-       "", "2026-01-02T03:04:00.678Z", "2026-01-02T03:04:00", "2026-01-02T03:04:05"},
+      {"no zone: UTC",
+       R"("originalTimestamp":"2026-01-02T03:04:00","sentAt":"2026-01-02T03:04:05")", "",
+       "2026-01-02T03:04:00.678Z", "2026-01-02T03:04:00", "2026-01-02T03:04:05"},
       {"the last of two keys counts",
        R"("timestamp":"2020-01-01T00:00:00Z","timestamp":"2021-01-01T00:00:00Z")", "",
        "2021-01-01T00:00:00Z", received, received},
@@ -106,14 +107,16 @@ TEST_CASE("Ids and the address are put in, the rest of the bytes stays", "[norma
   CHECK(event::DecodeText(event.fields.request_ip) == "192.0.2.7");
   CHECK(event.fields.properties == R"({"a" : 1.50})");
   // MD5 of "u1:" with the bits of UUID version and variant.
-  CHECK(event.owned.find(R"("rudderId":"5eff0fc3-0944-48fa-9c04-38f62e3890ca")") != std::string::npos);
+  CHECK(event.bytes.view().find(R"("rudderId":"5eff0fc3-0944-48fa-9c04-38f62e3890ca")") !=
+        std::string::npos);
 }
 
-TEST_CASE("What the gateway refused, and what is no object, goes to the dead letters", "[normalise]") {
+TEST_CASE("What the gateway refused, and what is no object, goes to the dead letters",
+          "[normalise]") {
   EventBatch batch = BatchOf("{oops");
   batch.events[0].meta.set_rejected_reason("event is not JSON");
   Event& odd = batch.events.emplace_back();
-  odd.bytes = "[1]";
+  odd.bytes = Bytes("[1]");
   REQUIRE(NormaliseStage().Run(batch).ok());
   CHECK(batch.events[0].state == EventState::kDeadLettered);
   CHECK(batch.events[0].stage == "gateway");

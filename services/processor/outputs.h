@@ -11,18 +11,24 @@
 #include "millrace/accounting/v1/accounting.pb.h"
 #include "services/processor/event_batch.h"
 #include "services/processor/fan_out.h"
+#include "services/processor/transform_stage.h"
 
 namespace millrace::processor {
 
-/// What one batch comes to: the records to append and what became of each event. Owns the bytes that
-/// the records point to, but for those of the batch, which must outlive it.
+/// What one batch comes to: the records to append and what became of each event. Owns the bytes
+/// that the records point to, but for the user keys, which are those of the poll.
 class Outputs {
  public:
   Outputs(const FanOut& fan_out, int64_t now_us) : fan_out_(fan_out), now_us_(now_us) {}
 
-  /// Counts the event and, as its state and the source's connections say, emits it.
-  void Add(const Event& event);
-  void AddChangelog(int32_t partition, std::string packed);
+  /// Counts the event and, as its state and the source's connections say, emits it, or keeps it for
+  /// the transformations that come before its destinations.
+  void Add(Event event);
+  /// What waits for its transformations. Run them, then call AddChained.
+  std::vector<ChainRun>& chained() { return chained_; }
+  /// Counts and emits what they made of it.
+  void AddChained();
+  void AddRecord(std::string_view topic, int32_t partition, std::string value);
   /// Puts the counts in; nothing may be added afterwards.
   void Finish();
 
@@ -34,8 +40,14 @@ class Outputs {
   int64_t bad_integrations() const { return bad_integrations_; }
 
  private:
+  using Routes = std::vector<const Route*>;
+  void AddRedriven(Event event);
+  void AddToRoutes(Event event, const SourceRoutes& source, const Route* only);
+  void Chain(Event event, const SourceRoutes& source, int group, Routes routes);
   void Emit(const Event& event, const Route& route);
-  void DeadLetter(const Event& event);
+  /// `destination_id` empty: it failed before fan-out.
+  void DeadLetter(const Event& event, const std::string& destination_id);
+  void Sort();
   void Count(std::string_view source, std::string_view destination, accounting::v1::Fate fate,
              std::string_view reason = {});
   std::string_view Keep(std::string text) { return kept_.emplace_back(std::move(text)); }
@@ -43,7 +55,12 @@ class Outputs {
   const FanOut& fan_out_;
   const int64_t now_us_;
   std::deque<std::string> kept_;
+  std::vector<Bytes> held_;  // what records point to and no event of the batch holds any more
   std::vector<event_log::TopicRecord> records_;
+  std::vector<size_t> orders_;  // one a record: of the event it came from
+  std::vector<ChainRun> chained_;
+  std::vector<std::vector<Routes>> chained_routes_;  // one a run; one an event that came to it
+  std::map<std::pair<const SourceRoutes*, int>, size_t> run_of_;
   std::map<CountKey, int64_t> counts_;
   int64_t bad_integrations_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "services/processor/planner.h"
 #include "services/processor/worker.h"
 
 namespace millrace::processor {
@@ -46,19 +47,25 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
   for (uint32_t i = 0; i < std::max(1u, settings.workers()); ++i) {
     Worker::Options options{
         .name = fmt::format("{}-{}", instance, i),
-        .dedup = {.folder = settings.state_dir() + "/dedup", .default_window_us = window * 1'000'000,
+        .dedup = {.folder = settings.state_dir() + "/dedup",
+                  .default_window_us = window * 1'000'000,
                   .memory = memory},
-        .limits = {.max_records = settings.max_batch_events() == 0 ? 2000 : settings.max_batch_events(),
-                   .max_bytes = settings.max_batch_bytes() == 0 ? 8u << 20 : settings.max_batch_bytes(),
-                   .timeout = std::chrono::milliseconds(500)}};
-    processor->workers_.push_back(std::make_unique<Worker>(std::move(options), processor->deps_));
+        .limits = {
+            .max_records = settings.max_batch_events() == 0 ? 2000 : settings.max_batch_events(),
+            .max_bytes = settings.max_batch_bytes() == 0 ? 8u << 20 : settings.max_batch_bytes(),
+            .timeout = std::chrono::milliseconds(500)}};
+    processor->workers_.push_back(
+        std::make_unique<Worker>(std::move(options), processor->deps_, *processor->planner_));
   }
   return processor;
 }
 
-Processor::Processor(Deps deps) : deps_(std::move(deps)) {}
+Processor::Processor(Deps deps)
+    : deps_(std::move(deps)), planner_(std::make_unique<Planner>(deps_)) {}
 
-Processor::~Processor() { Stop(std::chrono::milliseconds(0)); }
+Processor::~Processor() {
+  Stop(std::chrono::milliseconds(0));
+}
 
 Status Processor::EnsureTopics() {
   event_log::EventLog& log = deps_.log;
@@ -66,16 +73,16 @@ Status Processor::EnsureTopics() {
   const std::string dedup(event_log::kDedupTopic);
   MR_RETURN_IF_ERROR(log.EnsureTopic(ingest, {.partitions = deps_.ingest_partitions}));
   MR_ASSIGN_OR_RETURN(const auto partitions, log.Describe(ingest));
-  MR_RETURN_IF_ERROR(log.EnsureTopic(
-      dedup, {.partitions = static_cast<int32_t>(partitions.size()), .retention = dedup_retention_}));
+  MR_RETURN_IF_ERROR(log.EnsureTopic(dedup, {.partitions = static_cast<int32_t>(partitions.size()),
+                                             .retention = dedup_retention_}));
   MR_ASSIGN_OR_RETURN(const auto changelog, log.Describe(dedup));
   if (changelog.size() < partitions.size()) {
     return Error(StatusCode::kFailedPrecondition,
                  "topic '{}' has {} partitions and topic '{}' {}; they must have the same number",
                  dedup, changelog.size(), ingest, partitions.size());
   }
-  for (const auto topic : {event_log::kDeadLetterTopic, event_log::kCountersTopic,
-                           event_log::kDeliveryStatusTopic}) {
+  for (const auto topic :
+       {event_log::kDeadLetterTopic, event_log::kCountersTopic, event_log::kDeliveryStatusTopic}) {
     MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {}));
   }
   return OkStatus();
@@ -83,6 +90,7 @@ Status Processor::EnsureTopics() {
 
 Status Processor::Start() {
   MR_RETURN_IF_ERROR(EnsureTopics());
+  planner_->Start();
   for (const auto& worker : workers_) worker->Start();
   return OkStatus();
 }
@@ -90,6 +98,7 @@ Status Processor::Start() {
 void Processor::Stop(std::chrono::milliseconds) {
   for (const auto& worker : workers_) worker->RequestStop();
   for (const auto& worker : workers_) worker->Join();
+  planner_->Stop();
 }
 
 }  // namespace millrace::processor

@@ -27,8 +27,13 @@ void Rest(const std::stop_token& stop, std::chrono::milliseconds time) {
 
 }  // namespace
 
-Worker::Worker(Options options, const Deps& deps)
-    : options_(std::move(options)), deps_(deps), dedup_(options_.dedup, deps.log) {}
+Worker::Worker(Options options, const Deps& deps, const Planner& planner)
+    : options_(std::move(options)),
+      deps_(deps),
+      planner_(planner),
+      dedup_(options_.dedup, deps.log),
+      transform_(deps.clock, {}, nullptr),
+      pace_(options_.limits.max_records) {}
 
 Worker::~Worker() {
   RequestStop();
@@ -36,26 +41,17 @@ Worker::~Worker() {
 }
 
 void Worker::Start() {
-  subscription_ = deps_.workspace.Subscribe(
-      [this](const config::WorkspacePtr& workspace) { OnWorkspace(workspace); });
   thread_ = std::jthread([this](std::stop_token stop) { Run(std::move(stop)); });
 }
 
 void Worker::Join() {
   if (thread_.joinable()) thread_.join();
-  subscription_.reset();
-}
-
-void Worker::OnWorkspace(const config::WorkspacePtr& workspace) {
-  if (workspace != nullptr) {
-    fan_out_.Set(std::make_shared<const FanOut>(workspace, deps_.types));
-  }
 }
 
 void Worker::Run(std::stop_token stop) {
   pthread_setname_np(pthread_self(), "processor");
   // Nothing is read before there is a configuration: no event is dropped for the want of one.
-  while (!stop.stop_requested() && fan_out_.Get() == nullptr) Rest(stop, kConfigurationWait);
+  while (!stop.stop_requested() && planner_.Current() == nullptr) Rest(stop, kConfigurationWait);
   uint32_t failures = 0;
   while (!stop.stop_requested()) {
     Status status = Round(stop);
@@ -80,7 +76,9 @@ Status Worker::Round(const std::stop_token& stop) {
   StatusOr<event_log::RecordBatch> records;
   {
     const std::stop_callback wake(stop, [this] { consumer_->Wake(); });
-    records = consumer_->Poll(options_.limits);
+    event_log::PollLimits limits = options_.limits;
+    limits.max_records = pace_.limit();
+    records = consumer_->Poll(limits);
   }
   if (!assignment_error_.ok()) {
     must_reconnect_ = true;
@@ -89,18 +87,22 @@ Status Worker::Round(const std::stop_token& stop) {
   MR_RETURN_IF_ERROR(records.status());
   if (records->records.empty()) return OkStatus();
   MR_RETURN_IF_ERROR(Failpoint("processor.after_poll"));
-  return Process(*records);
+  const MonotonicTime began = deps_.clock.Monotonic();
+  const Status status = Process(*records);
+  pace_.Took(records->records.size(), deps_.clock.Monotonic() - began);
+  if (status.code() == StatusCode::kResourceExhausted) pace_.TooMuch(records->records.size());
+  return status;
 }
 
-/// The transaction first: making it ends what an earlier one of the same name left open, so that the
-/// offsets the consumer then starts from are final.
+/// The transaction first: making it ends what an earlier one of the same name left open, so that
+/// the offsets the consumer then starts from are final.
 Status Worker::Connect() {
   must_reconnect_ = false;
   assignment_error_ = OkStatus();
   MR_ASSIGN_OR_RETURN(transaction_, deps_.log.NewTransaction(options_.name));
-  MR_ASSIGN_OR_RETURN(consumer_, deps_.log.NewConsumer({.group = "processor",
-                                                        .instance = options_.name,
-                                                        .listener = this}));
+  MR_ASSIGN_OR_RETURN(
+      consumer_,
+      deps_.log.NewConsumer({.group = "processor", .instance = options_.name, .listener = this}));
   return consumer_->Subscribe({std::string(event_log::kIngestTopic)});
 }
 
@@ -136,7 +138,7 @@ Status Worker::Rewind() {
 }
 
 StatusOr<std::shared_ptr<const FanOut>> Worker::CurrentFanOut() {
-  auto current = fan_out_.Get();
+  auto current = planner_.Current();
   if (current == prepared_) return current;
   for (const std::string& id : current->destination_ids()) {
     if (ensured_.contains(id)) continue;
@@ -156,7 +158,8 @@ void Worker::ReadEvents(const event_log::RecordBatch& records, const FanOut& fan
     const auto& record = records.records[i];
     Event& event = batch.events[i];
     event.user_key = record.key;
-    event.bytes = record.value;
+    event.bytes = Bytes(records.owner, record.value);
+    event.order = i;
     event.partition = records.source_of(record).partition;
     event.offset = record.offset;
     if (!event.meta.ParseFromArray(record.meta.data(), static_cast<int>(record.meta.size()))) {
@@ -164,6 +167,10 @@ void Worker::ReadEvents(const event_log::RecordBatch& records, const FanOut& fan
       continue;
     }
     event.original_at_us = event.meta.received_at_us();
+    const auto& redrive = event.meta.redrive();
+    event.resume_at = redrive.transformation_id();
+    event.versions.assign(redrive.transformation_versions().begin(),
+                          redrive.transformation_versions().end());
     if (event.meta.rejected_reason().empty() && fan_out.Routes(event.meta.source_id()) == nullptr) {
       event.error_class = "discarded";
       event.DeadLetter("source_unknown", "the source is not in the workspace any more");
@@ -178,20 +185,28 @@ Status Worker::Process(const event_log::RecordBatch& records) {
   ReadEvents(records, *fan_out, batch);
   MR_RETURN_IF_ERROR(normalise_.Run(batch));
   MR_RETURN_IF_ERROR(dedup_.Run(batch));
+  MR_RETURN_IF_ERROR(transform_.RunSources(*fan_out, batch));
   for (Event& event : batch.events) {
-    if (event.live() && fan_out->Routes(event.meta.source_id())->empty()) {
+    if (event.live() && fan_out->Routes(event.meta.source_id())->empty() &&
+        !event.meta.has_redrive()) {
       event.state = EventState::kFiltered;
       event.reason = "no_connection";
     }
   }
-  MR_RETURN_IF_ERROR(Failpoint("processor.after_transform"));
+  const auto delays = Delays(batch);
   Outputs outputs(*fan_out, deps_.clock.NowMicros());
-  for (const Event& event : batch.events) outputs.Add(event);
+  for (Event& event : batch.events) outputs.Add(std::move(event));
+  MR_RETURN_IF_ERROR(transform_.Run(outputs.chained()));
+  outputs.AddChained();
+  MR_RETURN_IF_ERROR(Failpoint("processor.after_transform"));
   MR_ASSIGN_OR_RETURN(auto changelog, dedup_.Changelog());
-  for (auto& [partition, packed] : changelog) outputs.AddChangelog(partition, std::move(packed));
+  for (auto& [partition, packed] : changelog) {
+    outputs.AddRecord(event_log::kDedupTopic, partition, std::move(packed));
+  }
   outputs.Finish();
   MR_RETURN_IF_ERROR(Commit(records, outputs));
-  Measure(batch, outputs, began);
+  for (const auto& [histogram, seconds] : delays) histogram->Observe(seconds);
+  Measure(outputs, began);
   return OkStatus();
 }
 
@@ -225,7 +240,25 @@ Status Worker::Commit(const event_log::RecordBatch& records, Outputs& outputs) {
   return OkStatus();
 }
 
-void Worker::Measure(const EventBatch& batch, const Outputs& outputs, MonotonicTime began) {
+std::vector<std::pair<telemetry::Histogram*, double>> Worker::Delays(const EventBatch& batch) {
+  std::vector<std::pair<telemetry::Histogram*, double>> delays;
+  delays.reserve(batch.events.size());
+  for (const Event& event : batch.events) {
+    if (event.state == EventState::kDeadLettered || event.extra) continue;
+    telemetry::Histogram*& delay = delays_[event.meta.source_id()];
+    if (delay == nullptr) {
+      delay = &deps_.metrics.GetHistogram("millrace_processor_event_delay_seconds",
+                                          "From an event's originalTimestamp to its arrival.",
+                                          telemetry::LatencyBounds(),
+                                          {{"source", event.meta.source_id()}});
+    }
+    delays.emplace_back(
+        delay, static_cast<double>(event.meta.received_at_us() - event.original_at_us) / 1e6);
+  }
+  return delays;
+}
+
+void Worker::Measure(const Outputs& outputs, MonotonicTime began) {
   for (const auto& [key, count] : outputs.counts()) {
     const auto& [source, destination, fate, reason] = key;
     telemetry::Counter*& counter = fates_[{source, destination, fate, ""}];
@@ -238,21 +271,11 @@ void Worker::Measure(const EventBatch& batch, const Outputs& outputs, MonotonicT
     }
     counter->Add(static_cast<double>(count));
   }
-  for (const Event& event : batch.events) {
-    if (event.state == EventState::kDeadLettered) continue;
-    telemetry::Histogram*& delay = delays_[event.meta.source_id()];
-    if (delay == nullptr) {
-      delay = &deps_.metrics.GetHistogram("millrace_processor_event_delay_seconds",
-                                          "From an event's originalTimestamp to its arrival.",
-                                          telemetry::LatencyBounds(),
-                                          {{"source", event.meta.source_id()}});
-    }
-    delay->Observe(static_cast<double>(event.meta.received_at_us() - event.original_at_us) / 1e6);
-  }
   if (outputs.bad_integrations() > 0) {
     deps_.metrics
-        .GetCounter("millrace_processor_bad_integrations_total",
-                    "Events whose integrations object has an `All` that is no boolean; taken as true.")
+        .GetCounter(
+            "millrace_processor_bad_integrations_total",
+            "Events whose integrations object has an `All` that is no boolean; taken as true.")
         .Add(static_cast<double>(outputs.bad_integrations()));
   }
   deps_.metrics

@@ -6,12 +6,14 @@
 #include <string>
 #include <thread>
 
-#include "libs/base/snapshot.h"
 #include "libs/base/string_map.h"
 #include "services/processor/dedup_stage.h"
 #include "services/processor/normalise_stage.h"
 #include "services/processor/outputs.h"
+#include "services/processor/pace.h"
+#include "services/processor/planner.h"
 #include "services/processor/processor.h"
+#include "services/processor/transform_stage.h"
 
 namespace millrace::processor {
 
@@ -24,7 +26,7 @@ class Worker final : public event_log::RebalanceListener {
     DedupStage::Options dedup;
     event_log::PollLimits limits;
   };
-  Worker(Options options, const Deps& deps);
+  Worker(Options options, const Deps& deps, const Planner& planner);
   ~Worker() override;
 
   void Start();
@@ -45,18 +47,19 @@ class Worker final : public event_log::RebalanceListener {
   Status Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets);
   void Disconnect();
   Status Rewind();
-  void OnWorkspace(const config::WorkspacePtr& workspace);
   StatusOr<std::shared_ptr<const FanOut>> CurrentFanOut();
-  void Measure(const EventBatch& batch, const Outputs& outputs, MonotonicTime began);
+  std::vector<std::pair<telemetry::Histogram*, double>> Delays(const EventBatch& batch);
+  void Measure(const Outputs& outputs, MonotonicTime began);
 
   const Options options_;
   const Deps& deps_;
+  const Planner& planner_;
   NormaliseStage normalise_;
   DedupStage dedup_;
-  Snapshot<FanOut> fan_out_{nullptr};
+  TransformStage transform_;
+  BatchPace pace_;
   std::shared_ptr<const FanOut> prepared_;  // whose destinations' topics exist
   StringSet ensured_;                       // ids of destinations whose topic exists
-  std::shared_ptr<void> subscription_;
   std::unique_ptr<event_log::Consumer> consumer_;
   std::unique_ptr<event_log::Transaction> transaction_;
   std::map<event_log::TopicPartition, int64_t> committed_;  // where to go back to
