@@ -9,10 +9,15 @@ namespace {
 
 CallOutput Run(const std::string& source, const std::string& event = "{}", Limits limits = {}) {
   auto engine = MakeQuickJsEngine();
-  auto instance = engine->Load({.id = "test", .source = source, .limits = limits});
+  auto instance = engine->Load(
+      std::make_shared<const Module>(Module{.id = "test", .source = source, .limits = limits}),
+      nullptr);
   INFO(Message(instance.status()));
   REQUIRE(instance.ok());
-  return (*instance)->Call({.event = event, .now_us = 1'700'000'000'123'456, .seed = "seed"});
+  (*instance)->Start(1, {.event = event, .now_us = 1'700'000'000'123'456, .seed = "seed"});
+  CallOutput output;
+  REQUIRE((*instance)->TakeEnded(&output) == 1);
+  return output;
 }
 
 std::string Thrown(const std::string& expression) {
@@ -140,18 +145,24 @@ TEST_CASE("limits hold") {
 TEST_CASE("what does not load is refused with the reason") {
   auto engine = MakeQuickJsEngine();
   const auto refusal = [&](const std::string& source) {
-    return std::string(Message(engine->Load({.id = "test", .source = source}).status()));
+    const auto module = std::make_shared<const Module>(Module{.id = "test", .source = source});
+    return std::string(Message(engine->Load(module, nullptr).status()));
   };
   CHECK_THAT(refusal("export function map( {"), Catch::Contains("SyntaxError"));
   CHECK_THAT(refusal("export const other = 1;"), Catch::Contains("function named 'map'"));
   CHECK_THAT(refusal("throw new Error('at load');"), Catch::Contains("at load"));
   CHECK_THAT(refusal("import 'absent'; export const map = () => 1;"), Catch::Contains("absent"));
   auto with_library =
-      engine->Load({.id = "test",
-                    .source = "import {one} from 'lib'; export const map = () => one;",
-                    .libraries = {{"lib", "export const one = 1;"}}});
+      engine->Load(std::make_shared<const Module>(
+                       Module{.id = "test",
+                              .source = "import {one} from 'lib'; export const map = () => one;",
+                              .libraries = {{"lib", "export const one = 1;"}}}),
+                   nullptr);
   REQUIRE(with_library.ok());
-  CHECK((*with_library)->Call({.event = "{}"}).value == "1");
+  (*with_library)->Start(1, {.event = "{}"});
+  CallOutput output;
+  REQUIRE((*with_library)->TakeEnded(&output) == 1);
+  CHECK(output.value == "1");
 }
 
 }  // namespace

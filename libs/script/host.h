@@ -23,8 +23,8 @@ struct HostAnswer {
 /// Answers what scripts ask of the world outside their worker: the only way out of the sandbox.
 ///
 /// Thread-safety: the pool calls Ask and Ended on its own thread, and neither may block for long.
-/// `done` may be called from any thread, at once or later, exactly once; the pool lives until then or
-/// ignores it. What scripts send is hostile: names and arguments are not to be believed.
+/// `done` may be called from any thread, at once or later, exactly once; the pool lives until then
+/// or ignores it. What scripts send is hostile: names and arguments are not to be believed.
 class Host {
  public:
   virtual ~Host() = default;

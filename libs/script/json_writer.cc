@@ -100,8 +100,14 @@ JsonWriter::Result JsonWriter::Throw(const char* message) {
   return Result::kException;
 }
 
+JsonWriter::Result JsonWriter::Refuse(const char* message) {
+  refused_ = true;
+  return Throw(message);
+}
+
 JsonWriter::Result JsonWriter::Write(JSValueConst value, std::string* out) {
   path_.clear();
+  refused_ = false;
   JSValue key = JS_NewString(context_, "");
   const Result result = WriteValue(JS_DupValue(context_, value), key, out);
   JS_FreeValue(context_, key);
@@ -197,11 +203,11 @@ JsonWriter::Result JsonWriter::WriteValue(JSValue value, JSValueConst key, std::
       }
       void* pointer = JS_VALUE_GET_PTR(value);
       if (std::find(path_.begin(), path_.end(), pointer) != path_.end()) {
-        result = Throw("circular reference");
+        result = Refuse("circular reference");
       } else if (path_.size() >= kMaxDepth) {
-        result = Throw("the result is nested too deeply");
+        result = Refuse("the result is nested too deeply");
       } else if (out->size() > max_bytes_) {
-        result = Throw("the result is too large");
+        result = Refuse("the result is too large");
       } else {
         path_.push_back(pointer);
         result = IsArray(context_, value) ? WriteArray(value, out) : WriteObject(value, out);
@@ -222,7 +228,7 @@ JsonWriter::Result JsonWriter::WriteText(JSValueConst text, std::string* out) {
   if (bytes == nullptr) return Result::kException;
   AppendQuoted(std::string_view(bytes, size), out);
   JS_FreeCString(context_, bytes);
-  return out->size() > max_bytes_ ? Throw("the result is too large") : Result::kWritten;
+  return out->size() > max_bytes_ ? Refuse("the result is too large") : Result::kWritten;
 }
 
 JsonWriter::Result JsonWriter::WriteArray(JSValueConst array, std::string* out) {
@@ -242,7 +248,7 @@ JsonWriter::Result JsonWriter::WriteArray(JSValueConst array, std::string* out) 
     JS_FreeValue(context_, key);
     if (result == Result::kException) return result;
     if (result == Result::kUndefined) out->append("null");
-    if (out->size() > max_bytes_) return Throw("the result is too large");
+    if (out->size() > max_bytes_) return Refuse("the result is too large");
   }
   out->push_back(']');
   return Result::kWritten;
@@ -286,7 +292,7 @@ JsonWriter::Result JsonWriter::WriteObject(JSValueConst object, std::string* out
   JS_FreePropertyEnum(context_, names, count);
   if (result == Result::kException) return result;
   out->push_back('}');
-  return out->size() > max_bytes_ ? Throw("the result is too large") : Result::kWritten;
+  return out->size() > max_bytes_ ? Refuse("the result is too large") : Result::kWritten;
 }
 
 }  // namespace millrace::script

@@ -21,6 +21,8 @@ class JsonWriter {
   enum class Result { kWritten, kUndefined, kException };
   /// Appends to `out`; kUndefined: the value has no JSON form, nothing was written.
   Result Write(JSValueConst value, std::string* out);
+  /// Whether the last Write was refused for size, depth or a cycle.
+  bool refused() const { return refused_; }
 
  private:
   Result WriteValue(JSValue value, JSValueConst key, std::string* out);  // takes `value` over
@@ -29,10 +31,12 @@ class JsonWriter {
   Result WriteText(JSValueConst text, std::string* out);
   Result CallToJson(JSValue* value, JSValueConst key);
   Result Throw(const char* message);
+  Result Refuse(const char* message);
 
   JSContext* context_;
   JSClassID raw_class_;
   size_t max_bytes_;
+  bool refused_ = false;
   JSAtom to_json_;
   JSClassID number_class_, string_class_, boolean_class_, bigint_class_;
   std::vector<void*> path_;

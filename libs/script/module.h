@@ -44,9 +44,12 @@ struct Module {
   std::string version;
   std::string source;
   std::string entry = "map";
-  std::string adapter;  // empty: none
-  /// One call of a batch at a time. Otherwise a call that waits for an answer of the host lets others
-  /// of the batch go on, but never one with the same `order`.
+  std::string adapter;  // empty: none; then `entry` is not looked at
+  /// Names of which at least one should be exported. When none is, those that the source declares
+  /// at its top level, e.g. as a plain function, are taken as exported.
+  std::vector<std::string> wanted_exports;
+  /// One call of a batch at a time. Otherwise a call that waits for an answer of the host lets
+  /// others of the batch go on, but never one with the same `order`.
   bool sequential = false;
   std::string config_json = "{}";
   std::vector<std::pair<std::string, std::string>> libraries;  // import name, source
@@ -54,9 +57,9 @@ struct Module {
 };
 
 struct CallInput {
-  Bytes event;         // JSON
-  int64_t now_us = 0;  // context.now, Date.now(), new Date()
-  std::string seed;    // of context.uuid() and Math.random()
+  Bytes event;             // JSON
+  int64_t now_us = 0;      // context.now, Date.now(), new Date()
+  std::string seed;        // of context.uuid() and Math.random()
   std::string extra_json;  // host.extra of an adapter; empty = undefined
   /// Calls of one batch with the same order run strictly one after another; 0 = any time.
   uint64_t order = 0;
@@ -66,9 +69,9 @@ class Host;
 
 /// What all calls of one batch share.
 struct CallOptions {
-  std::shared_ptr<Host> host;  // null: whatever is asked fails
+  std::shared_ptr<Host> host;                      // null: whatever is asked fails
   std::shared_ptr<const std::string> shared_json;  // host.shared of an adapter; null = undefined
-  bool test = false;           // measure `peak_bytes` too
+  bool test = false;                               // measure `peak_bytes` too
 };
 
 enum class Outcome : uint8_t {
@@ -94,6 +97,7 @@ struct Emitted {
   bool failed = false;
   std::string text;  // JSON, or with `failed` the message
   std::string stack;
+  ErrorClass error_class = ErrorClass::kNone;  // with `failed`
 };
 
 struct CallOutput {

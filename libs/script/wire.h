@@ -9,7 +9,19 @@
 /// order, as both ends are the same executable.
 namespace millrace::script::wire {
 
-enum class Type : uint8_t { kHello = 1, kLoad, kDrop, kCall, kLoaded, kResults };
+enum class Type : uint8_t {
+  kHello = 1,  // worker: ready
+  kLoad,       // pool: a module
+  kLoaded,     // worker
+  kDrop,       // pool: a module that is not used any more
+  kCall,       // pool: calls of one job
+  kResults,    // worker: one call has ended
+  kAsk,        // worker: a question to the job's host
+  kAnswer,     // pool
+  kInspect,    // pool: a source
+  kInspected,  // worker
+  kWaiting,    // worker: so many frames are dealt with; nothing to do until the next
+};
 
 constexpr size_t kHeaderBytes = 5;
 constexpr size_t kMaxFrameBytes = 512 << 20;

@@ -6,15 +6,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <string>
-#include <unordered_map>
+#include <map>
 
-#include "libs/script/engine.h"
+#include "libs/script/limits_of_calls.h"
 #include "libs/script/sandbox.h"
-#include "libs/script/wire.h"
+#include "libs/script/worker_batch.h"
+#include "libs/script/worker_process.h"
+#include "libs/script/worker_socket.h"
 
 namespace millrace::script {
 namespace {
@@ -32,149 +32,341 @@ int64_t MonotonicUs() {
   return int64_t{time.tv_sec} * 1'000'000 + time.tv_nsec / 1000;
 }
 
-struct Loaded {
-  Module module;
-  std::unique_ptr<Instance> instance;
-};
-
-class Worker {
+class Worker final : public Outside {
  public:
-  explicit Worker(int fd) : fd_(fd), engine_(MakeQuickJsEngine()) {}
+  Worker(int fd, WorkerMark* mark) : socket_(fd), mark_(mark), engine_(MakeQuickJsEngine()) {}
 
   [[noreturn]] void Run() {
-    const size_t hello = wire::BeginFrame(&out_, Type::kHello);
-    wire::EndFrame(&out_, hello);
-    Flush();
-    std::string payload;
+    const size_t hello = wire::BeginFrame(out(), Type::kHello);
+    wire::EndFrame(out(), hello);
     while (true) {
-      char header[wire::kHeaderBytes];
-      Receive(header, sizeof(header));
-      uint32_t size = 0;
-      std::memcpy(&size, header, sizeof(size));
-      if (size > wire::kMaxFrameBytes) Exit(3);
-      payload.resize(size);
-      Receive(payload.data(), size);
-      wire::Reader reader(payload);
-      switch (static_cast<Type>(header[4])) {
-        case Type::kLoad:
-          Load(reader);
-          break;
-        case Type::kDrop:
-          modules_.erase(reader.Get<uint32_t>());
-          break;
-        case Type::kCall:
-          Call(reader);
-          break;
-        default:
-          Exit(3);
+      if (handled_ != told_ && deferred_.empty()) {
+        const size_t frame = wire::BeginFrame(out(), Type::kWaiting);
+        wire::Put<uint64_t>(out(), told_ = handled_);
+        wire::EndFrame(out(), frame);
       }
-      Flush();
+      WorkerSocket::Frame frame;
+      if (deferred_.empty()) {
+        socket_.Flush();
+        frame = socket_.Receive();
+      } else {
+        frame = std::move(deferred_.front());
+        deferred_.pop_front();
+      }
+      Handle(std::move(frame));
+      ++handled_;
     }
+  }
+
+  uint32_t Ask(uint32_t call, std::string_view name, std::string_view arguments) override {
+    return SendQuestion(call, name, arguments, false);
+  }
+
+  HostAnswer AskNow(uint32_t call, std::string_view name, std::string_view arguments) override {
+    const uint32_t request = SendQuestion(call, name, arguments, true);
+    if (request == 0) return {.failed = true, .text = "too many questions to the host at once"};
+    socket_.Flush();
+    while (true) {
+      WorkerSocket::Frame frame = socket_.Receive();
+      if (frame.type == Type::kAnswer) {
+        wire::Reader reader(frame.payload);
+        if (reader.Get<uint32_t>() == request) {
+          ++handled_;
+          TakeRequest(request);
+          return ReadAnswer(reader);
+        }
+      }
+      deferred_.push_back(std::move(frame));
+    }
+  }
+
+  void Runs(uint32_t call) override {
+    const auto found = calls_.find(call);
+    mark_->job = 0;
+    if (found == calls_.end()) return;
+    mark_->input = found->second.batch->call(found->second.index).input;
+    mark_->job = found->second.batch->job();
   }
 
  private:
-  // Destructors of a process that holds hostile heaps are not worth running.
-  [[noreturn]] static void Exit(int code) { _exit(code); }
+  struct CallPlace {
+    WorkerBatch* batch = nullptr;
+    size_t index = 0;
+    uint32_t questions = 0;
+  };
 
-  void Receive(char* data, size_t size) {
-    while (size > 0) {
-      const ssize_t count = recv(fd_, data, size, 0);
-      if (count == 0) Exit(0);
-      if (count < 0) {
-        if (errno == EINTR) continue;
-        Exit(0);
-      }
-      data += count;
-      size -= static_cast<size_t>(count);
-    }
-  }
+  std::string* out() { return &socket_.out(); }
 
-  void Flush() {
-    std::string_view rest = out_;
-    while (!rest.empty()) {
-      const ssize_t count = send(fd_, rest.data(), rest.size(), MSG_NOSIGNAL);
-      if (count < 0) {
-        if (errno == EINTR) continue;
-        Exit(0);
-      }
-      rest.remove_prefix(static_cast<size_t>(count));
+  void Handle(WorkerSocket::Frame frame) {
+    wire::Reader reader(frame.payload);
+    switch (frame.type) {
+      case Type::kLoad:
+        return Load(reader);
+      case Type::kDrop:
+        modules_.erase(reader.Get<uint32_t>());
+        return;
+      case Type::kCall:
+        return StartBatch(std::move(frame.payload));
+      case Type::kAnswer:
+        return Answer(reader);
+      case Type::kInspect:
+        return Inspect(reader);
+      default:
+        WorkerSocket::Exit();
     }
-    out_.clear();
   }
 
   void Load(wire::Reader& reader) {
     const auto number = reader.Get<uint32_t>();
-    Module module;
-    module.id = reader.GetText();
-    module.version = reader.GetText();
-    module.source = reader.GetText();
-    module.entry = reader.GetText();
-    module.config_json = reader.GetText();
-    module.limits.memory_bytes = reader.Get<uint64_t>();
-    module.limits.cpu_time = std::chrono::milliseconds(reader.Get<int64_t>());
-    module.limits.stack_bytes = reader.Get<uint64_t>();
-    module.limits.result_bytes = reader.Get<uint64_t>();
+    auto module = std::make_shared<Module>();
+    for (std::string* text : {&module->id, &module->version, &module->source, &module->entry,
+                              &module->adapter, &module->config_json}) {
+      *text = reader.GetText();
+    }
+    module->sequential = reader.Get<uint8_t>() != 0;
+    module->limits.memory_bytes = reader.Get<uint64_t>();
+    module->limits.cpu_time = std::chrono::milliseconds(reader.Get<int64_t>());
+    module->limits.stack_bytes = reader.Get<uint64_t>();
+    module->limits.result_bytes = reader.Get<uint64_t>();
+    for (auto left = reader.Get<uint32_t>(); left > 0; --left) {
+      module->wanted_exports.emplace_back(reader.GetText());
+    }
     for (auto left = reader.Get<uint32_t>(); left > 0; --left) {
       std::string name(reader.GetText());
-      module.libraries.emplace_back(std::move(name), std::string(reader.GetText()));
+      module->libraries.emplace_back(std::move(name), std::string(reader.GetText()));
     }
-    if (!reader.ok()) Exit(3);
-    auto instance = engine_->Load(module);
-    const size_t frame = wire::BeginFrame(&out_, Type::kLoaded);
-    wire::Put<uint8_t>(&out_, instance.ok() ? 1 : 0);
-    wire::PutText(&out_, Message(instance.status()));
-    wire::EndFrame(&out_, frame);
-    if (instance.ok()) modules_[number] = Loaded{std::move(module), *std::move(instance)};
+    if (!reader.ok()) WorkerSocket::Exit();
+    auto instance = engine_->Load(module, this);
+    const size_t frame = wire::BeginFrame(out(), Type::kLoaded);
+    wire::Put<uint8_t>(out(), instance.ok() ? 1 : 0);
+    wire::PutText(out(), Message(instance.status()));
+    wire::EndFrame(out(), frame);
+    if (!instance.ok()) return;
+    modules_[number] = std::make_shared<LoadedModule>(
+        LoadedModule{.module = std::move(module), .instance = *std::move(instance)});
   }
 
-  void Call(wire::Reader& reader) {
+  void Inspect(wire::Reader& reader) {
+    const std::string name(reader.GetText());
+    const std::string source(reader.GetText());
+    if (!reader.ok()) WorkerSocket::Exit();
+    SourceFault fault;
+    const auto inspection = engine_->Inspect(name, source, &fault);
+    const size_t frame = wire::BeginFrame(out(), Type::kInspected);
+    wire::Put<uint8_t>(out(), inspection.ok() ? 1 : 0);
+    wire::PutText(out(), Message(inspection.status()));
+    wire::PutText(out(), fault.message);
+    wire::Put<int32_t>(out(), fault.line);
+    wire::Put<int32_t>(out(), fault.column);
+    const Inspection found = inspection.ok() ? *inspection : Inspection();
+    for (const auto* names : {&found.imports, &found.exports}) {
+      wire::Put<uint32_t>(out(), static_cast<uint32_t>(names->size()));
+      for (const std::string& each : *names) wire::PutText(out(), each);
+    }
+    wire::EndFrame(out(), frame);
+  }
+
+  void StartBatch(std::string payload) {
+    wire::Reader reader(payload);
+    const auto job = reader.Get<uint32_t>();
     const auto found = modules_.find(reader.Get<uint32_t>());
-    if (found == modules_.end()) Exit(3);
-    Loaded& loaded = found->second;
-    int64_t flushed_us = MonotonicUs();
-    for (auto left = reader.Get<uint32_t>(); left > 0; --left) {
-      CallView call;
-      call.now_us = reader.Get<int64_t>();
-      call.seed = reader.GetText();
-      call.event = reader.GetText();
-      reader.Get<char>();  // the NUL
-      if (!reader.ok()) Exit(3);
-      Append(Answer(loaded, call));
-      const int64_t now = MonotonicUs();
-      if (now - flushed_us >= kFlushUs || out_.size() >= kFlushBytes) {
-        Flush();
-        flushed_us = now;
+    if (!reader.ok() || found == modules_.end()) WorkerSocket::Exit();
+    auto batch = std::make_unique<WorkerBatch>(job, found->second, std::move(payload));
+    if (!batch->Read(++batches_made_, 2 * sizeof(uint32_t))) WorkerSocket::Exit();
+    batches_.emplace(job, std::move(batch));
+    Continue();
+  }
+
+  void Answer(wire::Reader& reader) {
+    const auto request = reader.Get<uint32_t>();
+    const HostAnswer answer = ReadAnswer(reader);
+    const std::shared_ptr<LoadedModule> loaded = TakeRequest(request);
+    if (loaded == nullptr) return;  // its call is over
+    loaded->instance->Answer(request, answer);
+    Collect(*loaded);
+    Continue();
+  }
+
+  HostAnswer ReadAnswer(wire::Reader& reader) {
+    HostAnswer answer;
+    answer.failed = reader.Get<uint8_t>() != 0;
+    answer.text = reader.GetText();
+    answer.error_name = reader.GetText();
+    if (!reader.ok()) WorkerSocket::Exit();
+    return answer;
+  }
+
+  uint32_t SendQuestion(uint32_t call, std::string_view name, std::string_view arguments,
+                        bool now) {
+    const auto found = calls_.find(call);
+    if (found == calls_.end() || found->second.questions >= kMaxQuestionsOfCall ||
+        requests_.size() >= kMaxQuestionsOfWorker) {
+      return 0;
+    }
+    ++found->second.questions;
+    asked_ = true;
+    if (++next_request_ == 0) ++next_request_;
+    WorkerBatch& batch = *found->second.batch;
+    requests_[next_request_] = {.call = call, .job = batch.job()};
+    const size_t frame = wire::BeginFrame(out(), Type::kAsk);
+    wire::Put<uint8_t>(out(), now ? 1 : 0);
+    wire::Put<uint32_t>(out(), next_request_);
+    wire::Put<uint32_t>(out(), batch.job());
+    wire::Put<uint32_t>(out(), batch.call(found->second.index).input);
+    wire::PutText(out(), name);
+    wire::PutText(out(), arguments);
+    wire::EndFrame(out(), frame);
+    return next_request_;
+  }
+
+  /// The module whose call asked; null when that is over.
+  std::shared_ptr<LoadedModule> TakeRequest(uint32_t request) {
+    const auto found = requests_.find(request);
+    if (found == requests_.end()) return nullptr;
+    const Request taken = found->second;
+    requests_.erase(found);
+    const auto call = calls_.find(taken.call);
+    if (call != calls_.end()) --call->second.questions;
+    const auto batch = batches_.find(taken.job);
+    return batch == batches_.end() ? nullptr : batch->second->shared_loaded();
+  }
+
+  /// Starts every call that may start.
+  void Continue() {
+    bool progress = true;
+    while (progress) {
+      progress = false;
+      for (auto next = batches_.begin(); next != batches_.end();) {
+        WorkerBatch& batch = *(next++)->second;
+        size_t index = 0;
+        const std::shared_ptr<LoadedModule> loaded = batch.shared_loaded();
+        const uint32_t job = batch.job();
+        while (batches_.contains(job) && batch.TakeNext(&index)) {
+          progress = true;
+          StartCall(batch, index);
+          Collect(*loaded);
+          FlushWhenDue();
+        }
+        if (batches_.contains(job) && batch.done()) EndBatch(batch);
       }
     }
+    mark_->job = 0;
   }
 
-  CallOutput Answer(Loaded& loaded, const CallView& call) {
+  void StartCall(WorkerBatch& batch, size_t index) {
+    if (++next_call_ == 0) ++next_call_;
+    calls_[next_call_] = {.batch = &batch, .index = index};
+    LoadedModule& loaded = batch.loaded();
     if (loaded.instance == nullptr) {
-      auto instance = engine_->Load(loaded.module);
+      auto instance = engine_->Load(loaded.module, this);
       if (!instance.ok()) {
-        return {.outcome = Outcome::kError, .error = std::string(Message(instance.status()))};
+        return EndCall(next_call_, {.outcome = Outcome::kError,
+                                    .error = std::string(Message(instance.status())),
+                                    .error_class = ErrorClass::kThrown});
       }
       loaded.instance = *std::move(instance);
     }
-    CallOutput output = loaded.instance->Call(call);
-    if (loaded.instance->spent()) loaded.instance = nullptr;
-    return output;
+    loaded.instance->Start(next_call_, batch.call(index).view);
   }
 
-  void Append(const CallOutput& output) {
-    const size_t frame = wire::BeginFrame(&out_, Type::kResults);
-    wire::Put<uint8_t>(&out_, static_cast<uint8_t>(output.outcome));
-    wire::PutText(&out_, output.value);
-    wire::PutText(&out_, output.error);
-    wire::PutText(&out_, output.stack);
-    wire::PutText(&out_, output.log);
-    wire::EndFrame(&out_, frame);
+  /// Sends what has ended in an instance; a broken instance is thrown away, and what it had not
+  /// finished starts again.
+  void Collect(LoadedModule& loaded) {
+    if (loaded.instance == nullptr) return;
+    CallOutput output;
+    while (const uint32_t call = loaded.instance->TakeEnded(&output)) {
+      EndCall(call, std::move(output));
+      output = {};
+    }
+    if (!loaded.instance->spent()) return;
+    loaded.instance = nullptr;
+    for (auto next = calls_.begin(); next != calls_.end();) {
+      const auto place = next++;
+      if (&place->second.batch->loaded() != &loaded) continue;
+      place->second.batch->StartAgain(place->second.index);
+      std::erase_if(requests_,
+                    [&](const auto& entry) { return entry.second.call == place->first; });
+      calls_.erase(place);
+    }
   }
 
-  const int fd_;
-  std::unique_ptr<Engine> engine_;
-  std::unordered_map<uint32_t, Loaded> modules_;
-  std::string out_;
+  void EndCall(uint32_t call, const CallOutput& output) {
+    const auto found = calls_.find(call);
+    if (found == calls_.end()) WorkerSocket::Exit();
+    WorkerBatch& batch = *found->second.batch;
+    const size_t index = found->second.index;
+    calls_.erase(found);
+    AppendResult(batch.job(), batch.call(index).input, output);
+    batch.HasEnded(index);
+  }
+
+  /// What nobody waits for any more is answered with an error, so that no promise stays open in the
+  /// module's state.
+  void EndBatch(WorkerBatch& batch) {
+    const uint32_t job = batch.job();
+    const std::shared_ptr<LoadedModule> loaded = batch.shared_loaded();
+    std::vector<uint32_t> open;
+    for (const auto& [request, entry] : requests_) {
+      if (entry.job == job) open.push_back(request);
+    }
+    batches_.erase(job);
+    for (const uint32_t request : open) {
+      requests_.erase(request);
+      if (loaded->instance == nullptr) continue;
+      loaded->instance->Answer(request, {.failed = true, .text = "the call that asked has ended"});
+      Collect(*loaded);
+    }
+  }
+
+  void AppendResult(uint32_t job, uint32_t input, const CallOutput& output) {
+    const size_t frame = wire::BeginFrame(out(), Type::kResults);
+    wire::Put<uint32_t>(out(), job);
+    wire::Put<uint32_t>(out(), input);
+    wire::Put<uint8_t>(out(), static_cast<uint8_t>(output.outcome));
+    wire::Put<uint8_t>(out(), static_cast<uint8_t>(output.error_class));
+    wire::Put<int64_t>(out(), output.cpu_us);
+    wire::Put<uint64_t>(out(), output.peak_bytes);
+    for (const std::string* text : {&output.value, &output.error, &output.stack, &output.log}) {
+      wire::PutText(out(), *text);
+    }
+    wire::Put<uint32_t>(out(), static_cast<uint32_t>(output.emitted.size()));
+    for (const Emitted& emitted : output.emitted) {
+      wire::Put<uint32_t>(out(), emitted.index);
+      wire::Put<uint8_t>(out(), emitted.failed ? 1 : 0);
+      wire::Put<uint8_t>(out(), static_cast<uint8_t>(emitted.error_class));
+      wire::PutText(out(), emitted.text);
+      wire::PutText(out(), emitted.stack);
+    }
+    wire::EndFrame(out(), frame);
+  }
+
+  void FlushWhenDue() {
+    const int64_t now = MonotonicUs();
+    if (!asked_ && now - flushed_us_ < kFlushUs && out()->size() < kFlushBytes) return;
+    socket_.Flush();
+    asked_ = false;  // hosts work while the next calls run
+    flushed_us_ = now;
+  }
+
+  struct Request {
+    uint32_t call = 0;
+    uint32_t job = 0;
+  };
+  WorkerSocket socket_;
+  WorkerMark* const mark_;
+  const std::unique_ptr<Engine> engine_;
+  std::unordered_map<uint32_t, std::shared_ptr<LoadedModule>> modules_;
+  std::map<uint32_t, std::unique_ptr<WorkerBatch>> batches_;  // by job
+  std::unordered_map<uint32_t, CallPlace> calls_;             // that run
+  std::unordered_map<uint32_t, Request> requests_;
+  std::deque<WorkerSocket::Frame> deferred_;  // came while a call waited for its answer
+  uint64_t handled_ = 0;
+  uint64_t told_ = 0;
+  uint64_t batches_made_ = 0;
+  uint32_t next_call_ = 0;
+  uint32_t next_request_ = 0;
+  int64_t flushed_us_ = 0;
+  bool asked_ = false;
 };
 
 }  // namespace
@@ -184,12 +376,17 @@ void MaybeRunWorker(int argc, char** argv) {
   const int fd = std::atoi(argv[2]);
   prctl(PR_SET_NAME, "millrace-script", 0, 0, 0);
   signal(SIGINT, SIG_IGN);  // the terminal's; the pool ends its workers itself
-  if (const Status status = EnterSandbox(std::strtoull(argv[3], nullptr, 10)); !status.ok()) {
+  WorkerMark* mark = MapWorkerMark();
+  Status status = mark != nullptr ? OkStatus()
+                                  : MakeStatus(StatusCode::kResourceExhausted,
+                                               "script worker: no memory shared with its pool");
+  if (status.ok()) status = EnterSandbox(std::strtoull(argv[3], nullptr, 10));
+  if (!status.ok()) {
     const std::string line = fmt::format("{}\n", Message(status));
     if (write(STDERR_FILENO, line.data(), line.size()) < 0) _exit(4);
     _exit(4);
   }
-  Worker(fd).Run();
+  Worker(fd, mark).Run();
 }
 
 }  // namespace millrace::script

@@ -1,8 +1,6 @@
 #include "libs/script/worker_pool.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,79 +8,29 @@
 #include <cerrno>
 #include <deque>
 #include <future>
-#include <list>
-#include <optional>
 #include <string>
 #include <thread>
 
 #include "libs/base/log.h"
 #include "libs/base/mutex.h"
-#include "libs/script/host.h"
-#include "libs/script/wire.h"
-#include "libs/script/worker_process.h"
+#include "libs/script/answer_box.h"
+#include "libs/script/limits_of_calls.h"
+#include "libs/script/worker_link.h"
 
 namespace millrace::script {
 namespace {
 
 using wire::Type;
-using SteadyTime = std::chrono::steady_clock::time_point;
-constexpr SteadyTime kNever = SteadyTime::max();
 constexpr std::chrono::milliseconds kMaxRestartDelay{1'000};
+// A worker takes this many jobs at once, a further one only while all calls of the others wait for
+// their hosts.
+constexpr size_t kMaxJobsOfWorker = 32;
+constexpr int kMaxLosses = 2;
+constexpr std::string_view kStopping = "the script pool is stopping";
 
 SteadyTime Now() {
   return std::chrono::steady_clock::now();
 }
-
-/// One batch on its way. `outputs` grows from the front; [outputs.size(), sent_end) is with a
-/// worker.
-struct Job {
-  std::shared_ptr<const Module> module;
-  std::vector<CallInput> inputs;
-  CallOptions options;
-  CallDone done;
-  std::vector<CallOutput> outputs;
-  size_t sent_end = 0;
-  bool single =
-      false;  // a worker died with more than one call: one at a time until the culprit shows
-  std::function<void(Status)> loaded;  // of a Load
-
-  void Finish() {
-    if (loaded) loaded(OkStatus());
-    if (done) done(std::move(outputs));
-    loaded = nullptr;
-    done = nullptr;
-  }
-  void FailRest(Outcome outcome, std::string_view message) {
-    if (loaded) {
-      loaded(MakeStatus(
-          outcome == Outcome::kError ? StatusCode::kInvalidArgument : StatusCode::kUnavailable,
-          message));
-      loaded = nullptr;
-    }
-    while (outputs.size() < inputs.size()) {
-      outputs.push_back({.outcome = outcome, .error = std::string(message)});
-    }
-    Finish();
-  }
-};
-
-struct Worker {
-  WorkerProcess process;
-  bool ready = false;
-  std::unique_ptr<Job> job;
-  bool loading = false;
-  SteadyTime deadline = kNever;
-  SteadyTime start_at = {};  // when to start it, while it does not run
-  std::chrono::milliseconds restart_delay{0};
-  std::string out;
-  size_t out_done = 0;
-  std::string in;
-  size_t in_done = 0;
-  std::list<std::pair<std::shared_ptr<const Module>, uint32_t>> modules;  // most used first
-  uint32_t next_module = 1;
-
-  bool running() const { return process.fd >= 0; }
-};
 
 class Pool final : public WorkerPool {
  public:
@@ -94,14 +42,14 @@ class Pool final : public WorkerPool {
       MutexLock lock(mu_);
       stopping_ = true;
     }
-    Wake();
+    box_->Wake();
     if (thread_.joinable()) thread_.join();
-    if (wake_fd_ >= 0) close(wake_fd_);
   }
 
   Status Begin() {
-    wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (wake_fd_ < 0) return MakeStatus(StatusCode::kResourceExhausted, "script pool: no eventfd");
+    if (box_->wake_fd() < 0) {
+      return MakeStatus(StatusCode::kResourceExhausted, "script pool: no eventfd");
+    }
     std::future<void> ready = first_ready_.get_future();
     thread_ = std::thread([this] { Run(); });
     if (ready.wait_for(settings_.start_timeout) != std::future_status::ready) {
@@ -114,8 +62,8 @@ class Pool final : public WorkerPool {
   }
 
   using WorkerPool::Call;
-  void Call(std::shared_ptr<const Module> module, std::vector<CallInput> inputs, CallOptions options,
-            CallDone done) override {
+  void Call(std::shared_ptr<const Module> module, std::vector<CallInput> inputs,
+            CallOptions options, CallDone done) override {
     auto job = std::make_unique<Job>();
     job->options = std::move(options);
     job->module = std::move(module);
@@ -134,14 +82,26 @@ class Pool final : public WorkerPool {
     return future.get();
   }
 
-  StatusOr<Inspection> Inspect(const std::string& name, const std::string&, SourceFault*) override {
-    return Error(StatusCode::kUnimplemented, "inspection of {}", name);
+  StatusOr<Inspection> Inspect(const std::string& name, const std::string& source,
+                               SourceFault* fault) override {
+    std::promise<StatusOr<Inspection>> promise;
+    std::future<StatusOr<Inspection>> future = promise.get_future();
+    auto job = std::make_unique<Job>();
+    job->name = name;
+    job->source = source;
+    job->inspected = [&promise, fault](StatusOr<Inspection> inspection, SourceFault found) {
+      if (fault != nullptr) *fault = std::move(found);
+      promise.set_value(std::move(inspection));
+    };
+    Submit(std::move(job));
+    return future.get();
   }
 
   PoolStats stats() const override { return {.workers_lost = workers_lost_, .calls = calls_}; }
 
  private:
   void Submit(std::unique_ptr<Job> job) {
+    job->Prepare();
     bool refused = false;
     bool wake = false;
     {
@@ -152,19 +112,18 @@ class Pool final : public WorkerPool {
         submitted_.push_back(std::move(job));
       }
     }
-    if (wake) Wake();
-    if (refused) job->FailRest(Outcome::kEngineFault, "the script pool is stopping");
-  }
-
-  void Wake() {
-    const uint64_t one = 1;
-    if (write(wake_fd_, &one, sizeof(one)) < 0 && errno != EAGAIN) MR_CHECK(errno == EINTR);
+    if (wake) box_->Wake();
+    if (refused) job->FailRest(Outcome::kEngineFault, ErrorClass::kEngine, kStopping);
   }
 
   /// Moves what was submitted to the queue; false once the pool is to stop.
   bool TakeSubmitted() {
     MutexLock lock(mu_);
-    for (auto& job : submitted_) queue_.push_back(std::move(job));
+    for (auto& job : submitted_) {
+      if (++last_job_ == 0) ++last_job_;
+      job->id = last_job_;
+      queue_.push_back(std::move(job));
+    }
     submitted_.clear();
     return !stopping_;
   }
@@ -173,15 +132,10 @@ class Pool final : public WorkerPool {
     std::vector<pollfd> polled;
     while (TakeSubmitted()) {
       StartWorkers();
-      for (Worker& worker : workers_) {
-        if (worker.ready && worker.job == nullptr && !queue_.empty()) {
-          worker.job = std::move(queue_.front());
-          queue_.pop_front();
-          SendNext(worker);
-        }
-      }
-      polled.assign(1, {.fd = wake_fd_, .events = POLLIN});
-      for (const Worker& worker : workers_) {
+      SendAnswers();
+      GiveWork();
+      polled.assign(1, {.fd = box_->wake_fd(), .events = POLLIN});
+      for (const WorkerLink& worker : workers_) {
         const bool pending = worker.out_done < worker.out.size();
         polled.push_back({.fd = worker.process.fd,  // negative: ignored
                           .events = static_cast<short>(POLLIN | (pending ? POLLOUT : 0))});
@@ -189,28 +143,33 @@ class Pool final : public WorkerPool {
       poll(polled.data(), polled.size(), PollTimeout());
       if (polled[0].revents != 0) {
         uint64_t count = 0;
-        if (read(wake_fd_, &count, sizeof(count)) < 0) continue;
+        if (read(box_->wake_fd(), &count, sizeof(count)) < 0) continue;
       }
-      for (size_t i = 0; i < workers_.size(); ++i) {
-        Worker& worker = workers_[i];
-        if (!worker.running()) continue;
-        if ((polled[i + 1].revents & POLLOUT) != 0 && !Push(worker)) Lose(worker, "died");
-        if (worker.running() && (polled[i + 1].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
-          Receive(worker);
-        }
-        if (worker.running() && Now() >= worker.deadline) Lose(worker, "hung");
-      }
+      for (size_t i = 0; i < workers_.size(); ++i) Serve(workers_[i], polled[i + 1].revents);
     }
-    for (Worker& worker : workers_) {
+    for (WorkerLink& worker : workers_) {
       EndWorkerProcess(&worker.process);
-      if (worker.job != nullptr) queue_.push_back(std::move(worker.job));
+      UnmapMark(&worker.process);
+      for (auto& job : worker.jobs) queue_.push_back(std::move(job));
+      worker.jobs.clear();
     }
-    for (auto& job : queue_) job->FailRest(Outcome::kEngineFault, "the script pool is stopping");
+    for (auto& job : queue_) job->FailRest(Outcome::kEngineFault, ErrorClass::kEngine, kStopping);
+  }
+
+  void Serve(WorkerLink& worker, short events) {
+    if (!worker.running()) return;
+    if ((events & POLLOUT) != 0 && !worker.Push()) return Lose(worker, "died");
+    if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) {
+      const bool sane = worker.Receive(
+          [&](Type type, std::string_view payload) { return Handle(worker, type, payload); });
+      if (!sane && worker.running()) Lose(worker, "died");
+    }
+    if (worker.running() && Now() >= worker.deadline) Lose(worker, "hung");
   }
 
   int PollTimeout() const {
     SteadyTime first = kNever;
-    for (const Worker& worker : workers_) {
+    for (const WorkerLink& worker : workers_) {
       first = std::min(first, worker.running() ? worker.deadline : worker.start_at);
     }
     if (first == kNever) return -1;
@@ -219,11 +178,12 @@ class Pool final : public WorkerPool {
   }
 
   void StartWorkers() {
-    for (Worker& worker : workers_) {
+    for (WorkerLink& worker : workers_) {
       if (worker.running() || Now() < worker.start_at) continue;
       auto process = StartWorkerProcess(settings_.worker_memory_bytes);
       if (process.ok()) {
         worker.process = *process;
+        worker.incarnation = ++incarnations_;
         worker.deadline = Now() + settings_.start_timeout;
       } else {
         log::Warning("{}", Message(process.status()));
@@ -232,212 +192,251 @@ class Pool final : public WorkerPool {
     }
   }
 
-  static void Delay(Worker& worker) {
+  static void Delay(WorkerLink& worker) {
     worker.start_at = Now() + worker.restart_delay;
     worker.restart_delay =
         std::min(kMaxRestartDelay, worker.restart_delay * 2 + std::chrono::milliseconds(20));
   }
 
-  /// Replaces a worker that died or hangs and decides what becomes of its job.
-  void Lose(Worker& worker, std::string_view how) {
-    EndWorkerProcess(&worker.process);
-    ++workers_lost_;
-    std::unique_ptr<Job> job = std::move(worker.job);
-    const bool loading = worker.loading;
-    const auto delay = worker.restart_delay;
-    worker = Worker();
-    worker.restart_delay = delay;
-    Delay(worker);
-    if (job == nullptr) return;
-    log::Warning("A script worker {} while it ran '{}' version '{}'", how, job->module->id,
-                 job->module->version);
-    if (loading) {
-      job->FailRest(Outcome::kEngineFault,
-                    fmt::format("the script worker {} while it loaded the script", how));
-      return;
-    }
-    if (job->sent_end - job->outputs.size() == 1) {
-      job->outputs.push_back({.outcome = Outcome::kEngineFault,
-                              .error = fmt::format("the script worker {} on this event", how)});
-      job->single = false;
-    } else {
-      job->single = true;
-    }
-    if (job->outputs.size() == job->inputs.size()) {
-      job->Finish();
-    } else {
-      queue_.push_front(std::move(job));
+  void GiveWork() {
+    while (!queue_.empty()) {
+      WorkerLink* best = nullptr;
+      for (WorkerLink& worker : workers_) {
+        if (!worker.ready || worker.jobs.size() >= kMaxJobsOfWorker) continue;
+        if (!worker.jobs.empty() && !worker.waits()) continue;
+        if (best == nullptr || worker.jobs.size() < best->jobs.size()) best = &worker;
+      }
+      if (best == nullptr) return;
+      Job& job = *best->jobs.emplace_back(std::move(queue_.front()));
+      queue_.pop_front();
+      SendNext(*best, job);
     }
   }
 
-  /// Sends the module, if the worker lacks it, or else the next calls of the worker's job.
-  void SendNext(Worker& worker) {
-    Job& job = *worker.job;
-    const auto found = std::find_if(worker.modules.begin(), worker.modules.end(),
-                                    [&](const auto& entry) { return entry.first == job.module; });
-    if (found == worker.modules.end()) {
-      SendLoad(worker);
-    } else if (job.outputs.size() == job.inputs.size()) {
-      std::exchange(worker.job, nullptr)->Finish();
+  /// Sends the module, if the worker lacks it, or else what there is to do.
+  void SendNext(WorkerLink& worker, Job& job) {
+    if (job.inspection()) {
+      worker.SendInspect(job);
+    } else if (const uint32_t module = worker.FindModule(job.module); module == 0) {
+      worker.SendLoad(job, settings_.max_modules);
+    } else if (job.complete()) {
+      worker.TakeJob(&job)->Finish();
       return;
     } else {
-      worker.modules.splice(worker.modules.begin(), worker.modules, found);
-      SendCalls(worker, found->second);
+      calls_ += job.inputs.size() - job.ended_count;
+      worker.SendCalls(job, module);
     }
-    worker.deadline = Now() + job.module->limits.cpu_time + settings_.hang_grace;
-    if (!Push(worker)) Lose(worker, "died");
+    SetDeadline(worker);
+    if (!worker.Push()) Lose(worker, "died");
   }
 
-  void SendLoad(Worker& worker) {
-    std::string* out = &worker.out;
-    if (worker.modules.size() >= settings_.max_modules) {
-      const size_t drop = wire::BeginFrame(out, Type::kDrop);
-      wire::Put<uint32_t>(out, worker.modules.back().second);
-      wire::EndFrame(out, drop);
-      worker.modules.pop_back();
+  /// How long the worker may be silent from now on.
+  void SetDeadline(WorkerLink& worker) {
+    worker.deadline = kNever;
+    if (worker.waits() || worker.blocked_on != 0) return;
+    std::chrono::milliseconds longest{Limits().cpu_time};
+    for (const auto& job : worker.jobs) {
+      if (!job->inspection()) longest = std::max(longest, job->module->limits.cpu_time);
     }
-    const Module& module = *worker.job->module;
-    const size_t frame = wire::BeginFrame(out, Type::kLoad);
-    wire::Put<uint32_t>(out, worker.next_module);
-    for (const std::string* text :
-         {&module.id, &module.version, &module.source, &module.entry, &module.config_json}) {
-      wire::PutText(out, *text);
-    }
-    wire::Put<uint64_t>(out, module.limits.memory_bytes);
-    wire::Put<int64_t>(out, module.limits.cpu_time.count());
-    wire::Put<uint64_t>(out, module.limits.stack_bytes);
-    wire::Put<uint64_t>(out, module.limits.result_bytes);
-    wire::Put<uint32_t>(out, static_cast<uint32_t>(module.libraries.size()));
-    for (const auto& [name, source] : module.libraries) {
-      wire::PutText(out, name);
-      wire::PutText(out, source);
-    }
-    wire::EndFrame(out, frame);
-    worker.loading = true;
+    worker.deadline = Now() + longest + settings_.hang_grace;
   }
 
-  void SendCalls(Worker& worker, uint32_t module) {
-    Job& job = *worker.job;
-    const size_t begin = job.outputs.size();
-    job.sent_end = job.single ? begin + 1 : job.inputs.size();
-    job.outputs.reserve(job.inputs.size());
-    std::string* out = &worker.out;
-    const size_t frame = wire::BeginFrame(out, Type::kCall);
-    wire::Put<uint32_t>(out, module);
-    wire::Put<uint32_t>(out, static_cast<uint32_t>(job.sent_end - begin));
-    for (size_t i = begin; i < job.sent_end; ++i) {
-      const CallInput& input = job.inputs[i];
-      wire::Put<int64_t>(out, input.now_us);
-      wire::PutText(out, input.seed);
-      wire::PutText(out, input.event.view());
-      out->push_back('\0');
-    }
-    wire::EndFrame(out, frame);
-    calls_ += job.sent_end - begin;
-  }
-
-  /// Writes what the socket takes; false when the worker is gone.
-  static bool Push(Worker& worker) {
-    while (worker.out_done < worker.out.size()) {
-      const ssize_t count = send(worker.process.fd, worker.out.data() + worker.out_done,
-                                 worker.out.size() - worker.out_done, MSG_NOSIGNAL);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) return errno == EAGAIN;
-      worker.out_done += static_cast<size_t>(count);
-    }
-    worker.out.clear();
-    worker.out_done = 0;
-    return true;
-  }
-
-  void Receive(Worker& worker) {
-    constexpr size_t kReadBytes = 256 << 10;
-    const size_t before = worker.in.size();
-    worker.in.resize(before + kReadBytes);
-    const ssize_t count = recv(worker.process.fd, worker.in.data() + before, kReadBytes, 0);
-    worker.in.resize(before + static_cast<size_t>(std::max<ssize_t>(count, 0)));
-    if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
-      Lose(worker, "died");
-      return;
-    }
-    while (worker.running() && worker.in.size() - worker.in_done >= wire::kHeaderBytes) {
-      const char* header = worker.in.data() + worker.in_done;
-      uint32_t size = 0;
-      std::memcpy(&size, header, sizeof(size));
-      if (size > wire::kMaxFrameBytes) return Lose(worker, "sent a wrong frame");
-      if (worker.in.size() - worker.in_done < wire::kHeaderBytes + size) break;
-      worker.in_done += wire::kHeaderBytes + size;
-      if (!Handle(worker, static_cast<Type>(header[4]),
-                  std::string_view(header + wire::kHeaderBytes, size))) {
-        return Lose(worker, "sent a wrong frame");
+  void SendAnswers() {
+    for (AnswerBox::Answer& answer : box_->Take()) {
+      for (WorkerLink& worker : workers_) {
+        if (!worker.running() || worker.incarnation != answer.incarnation) continue;
+        for (const auto& job : worker.jobs) {
+          const auto asked = job->requests.find(answer.request);
+          if (asked == job->requests.end()) continue;
+          --job->asking[asked->second];
+          job->requests.erase(asked);
+          if (answer.answer.text.size() + answer.answer.error_name.size() > kMaxAnswerBytes) {
+            answer.answer = {.failed = true, .text = "the answer is too large"};
+          }
+          worker.SendAnswer(answer.request, answer.answer);
+          SetDeadline(worker);
+          break;
+        }
+        if (!worker.Push()) Lose(worker, "died");
+        break;
       }
     }
-    worker.in.erase(0, worker.in_done);
-    worker.in_done = 0;
+  }
+
+  /// Replaces a worker that died or hangs and decides what becomes of its jobs: the call that ran
+  /// is at fault, the others run again.
+  void Lose(WorkerLink& worker, std::string_view how) {
+    EndWorkerProcess(&worker.process);
+    const uint32_t marked_job = worker.process.mark->job;
+    const uint32_t marked_input = worker.process.mark->input;
+    UnmapMark(&worker.process);
+    ++workers_lost_;
+    std::vector<std::unique_ptr<Job>> jobs = std::move(worker.jobs);
+    const Job* loading = worker.loading != nullptr ? worker.loading : worker.inspecting;
+    const auto delay = worker.restart_delay;
+    worker = WorkerLink();
+    worker.restart_delay = delay;
+    Delay(worker);
+    const bool known = std::any_of(jobs.begin(), jobs.end(), [&](const auto& job) {
+      return job.get() == loading || (job->id == marked_job && marked_input < job->inputs.size() &&
+                                      !job->ended[marked_input]);
+    });
+    for (auto next = jobs.rbegin(); next != jobs.rend(); ++next) {
+      std::unique_ptr<Job> job = std::move(*next);
+      const std::string& name = job->inspection() ? job->name : job->module->id;
+      job->Rewind();
+      if (job.get() == loading) {
+        log::Warning("A script worker {} while it loaded '{}'", how, name);
+        job->FailRest(Outcome::kEngineFault, ErrorClass::kEngine,
+                      fmt::format("the script worker {} while it loaded the script", how));
+        continue;
+      }
+      if (known && job->id == marked_job) {
+        log::Warning("A script worker {} while it ran '{}' version '{}'", how, name,
+                     job->module->version);
+        job->End(marked_input, {.outcome = Outcome::kEngineFault,
+                                .error = fmt::format("the script worker {} on this event", how),
+                                .error_class = ErrorClass::kEngine});
+      } else if (!known && ++job->losses > kMaxLosses) {
+        job->FailRest(Outcome::kEngineFault, ErrorClass::kEngine,
+                      fmt::format("the script worker {}, again and again", how));
+        continue;
+      }
+      if (job->complete() && !job->loaded && !job->inspected) {
+        job->Finish();
+      } else {
+        queue_.push_front(std::move(job));
+      }
+    }
   }
 
   /// False when the frame makes no sense; workers run hostile code and are not believed.
-  bool Handle(Worker& worker, Type type, std::string_view payload) {
+  bool Handle(WorkerLink& worker, Type type, std::string_view payload) {
     wire::Reader reader(payload);
-    if (type == Type::kHello) {
-      worker.ready = true;
-      worker.deadline = kNever;
-      if (!std::exchange(any_ready_, true)) first_ready_.set_value();
+    switch (type) {
+      case Type::kHello:
+        if (worker.ready) return false;
+        worker.ready = true;
+        worker.deadline = kNever;
+        if (!std::exchange(any_ready_, true)) first_ready_.set_value();
+        return true;
+      case Type::kWaiting: {
+        const auto handled = reader.Get<uint64_t>();
+        if (handled > worker.frames_sent || handled < worker.frames_handled) return false;
+        worker.frames_handled = handled;
+        SetDeadline(worker);
+        return reader.ok();
+      }
+      case Type::kLoaded:
+        return worker.loading != nullptr && HandleLoaded(worker, reader);
+      case Type::kInspected:
+        return worker.inspecting != nullptr && HandleInspected(worker, reader);
+      case Type::kResults:
+        return HandleResult(worker, reader);
+      case Type::kAsk:
+        return HandleAsk(worker, reader);
+      default:
+        return false;
+    }
+  }
+
+  bool HandleLoaded(WorkerLink& worker, wire::Reader& reader) {
+    const bool loaded = reader.Get<uint8_t>() != 0;
+    const std::string message(reader.GetText());
+    if (!reader.ok()) return false;
+    Job& job = *worker.loading;
+    worker.loading = nullptr;
+    if (!loaded) {
+      worker.TakeJob(&job)->FailRest(Outcome::kError, ErrorClass::kThrown, message);
       return true;
     }
-    if (worker.job == nullptr) return false;
-    if (type == Type::kLoaded && worker.loading) return HandleLoaded(worker, reader);
-    Job& job = *worker.job;
-    if (type != Type::kResults || worker.loading || job.outputs.size() >= job.sent_end)
-      return false;
-    CallOutput output;
-    const auto outcome = reader.Get<uint8_t>();
-    output.outcome = static_cast<Outcome>(outcome);
-    for (std::string* text : {&output.value, &output.error, &output.stack, &output.log}) {
-      text->assign(reader.GetText());
+    worker.modules.emplace_front(job.module, worker.next_module++);
+    SendNext(worker, job);
+    return worker.running();
+  }
+
+  bool HandleInspected(WorkerLink& worker, wire::Reader& reader) {
+    const bool compiles = reader.Get<uint8_t>() != 0;
+    const std::string message(reader.GetText());
+    SourceFault fault{.message = std::string(reader.GetText())};
+    fault.line = reader.Get<int32_t>();
+    fault.column = reader.Get<int32_t>();
+    Inspection inspection;
+    for (auto* names : {&inspection.imports, &inspection.exports}) {
+      for (auto left = reader.Get<uint32_t>(); left > 0 && reader.ok(); --left) {
+        names->emplace_back(reader.GetText());
+      }
     }
-    if (!reader.ok() || outcome > static_cast<uint8_t>(Outcome::kError)) return false;
-    job.outputs.push_back(std::move(output));
-    worker.restart_delay = std::chrono::milliseconds(0);
-    if (job.outputs.size() == job.inputs.size()) {
-      worker.deadline = kNever;
-      std::exchange(worker.job, nullptr)->Finish();
-    } else if (job.outputs.size() == job.sent_end) {
-      SendNext(worker);
+    if (!reader.ok()) return false;
+    const std::unique_ptr<Job> job = worker.TakeJob(worker.inspecting);
+    auto report = std::exchange(job->inspected, nullptr);
+    if (compiles) {
+      report(std::move(inspection), {});
     } else {
-      worker.deadline = Now() + job.module->limits.cpu_time + settings_.hang_grace;
+      report(MakeStatus(StatusCode::kInvalidArgument, message), std::move(fault));
     }
     return true;
   }
 
-  bool HandleLoaded(Worker& worker, wire::Reader& reader) {
-    const bool loaded = reader.Get<uint8_t>() != 0;
-    const std::string message(reader.GetText());
-    if (!reader.ok()) return false;
-    worker.loading = false;
-    worker.deadline = kNever;
-    if (!loaded) {
-      std::exchange(worker.job, nullptr)->FailRest(Outcome::kError, message);
-      return true;
+  bool HandleResult(WorkerLink& worker, wire::Reader& reader) {
+    Job* job = worker.FindJob(reader.Get<uint32_t>());
+    const auto input = reader.Get<uint32_t>();
+    if (job == nullptr || job == worker.loading || input >= job->ended.size() || job->ended[input])
+      return false;
+    CallOutput output;
+    if (!ReadResult(reader, &output)) return false;
+    job->End(input, std::move(output));
+    worker.restart_delay = std::chrono::milliseconds(0);
+    SetDeadline(worker);
+    if (job->complete()) worker.TakeJob(job)->Finish();
+    return true;
+  }
+
+  bool HandleAsk(WorkerLink& worker, wire::Reader& reader) {
+    const bool now = reader.Get<uint8_t>() != 0;
+    const auto request = reader.Get<uint32_t>();
+    Job* job = worker.FindJob(reader.Get<uint32_t>());
+    HostCall call{.input = reader.Get<uint32_t>()};
+    call.name = reader.GetText();
+    call.arguments = reader.GetText();
+    if (!reader.ok() || job == nullptr || job == worker.loading || request == 0 ||
+        call.input >= job->ended.size() || job->ended[call.input] ||
+        call.name.size() > kMaxQuestionName || call.arguments.size() > kMaxQuestionBytes ||
+        job->asking[call.input] >= kMaxQuestionsOfCall || worker.blocked_on != 0 ||
+        job->requests.size() >= kMaxQuestionsOfWorker ||
+        !job->requests.emplace(request, call.input).second) {
+      return false;
     }
-    worker.modules.emplace_front(worker.job->module, worker.next_module++);
-    SendNext(worker);
+    ++job->asking[call.input];
+    job->asked[call.input] = true;
+    if (now) worker.blocked_on = request;
+    SetDeadline(worker);
+    auto done = [box = box_, incarnation = worker.incarnation, request](HostAnswer answer) {
+      box->Put({.incarnation = incarnation, .request = request, .answer = std::move(answer)});
+    };
+    if (job->options.host == nullptr) {
+      done({.failed = true, .text = "there is no host to ask"});
+    } else {
+      job->options.host->Ask(std::move(call), std::move(done));
+    }
     return true;
   }
 
   const ScriptSettings settings_;
+  const std::shared_ptr<AnswerBox> box_ = std::make_shared<AnswerBox>();
   Mutex mu_;
   std::vector<std::unique_ptr<Job>> submitted_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   // The pool thread's.
-  std::vector<Worker> workers_;
+  std::vector<WorkerLink> workers_;
   std::deque<std::unique_ptr<Job>> queue_;
   std::promise<void> first_ready_;
   bool any_ready_ = false;
+  uint32_t last_job_ = 0;
+  uint64_t incarnations_ = 0;
 
   std::atomic<uint64_t> workers_lost_{0};
   std::atomic<uint64_t> calls_{0};
-  int wake_fd_ = -1;
   std::thread thread_;
 };
 

@@ -52,8 +52,8 @@ class WorkerPool {
   /// Loads `module` now and waits: kInvalidArgument with line and stack when it is at fault.
   virtual Status Load(std::shared_ptr<const Module> module) = 0;
 
-  /// Reads `source` in a worker without running it, and waits. kInvalidArgument: it does not compile;
-  /// `fault` then says where.
+  /// Reads `source` in a worker without running it, and waits. kInvalidArgument: it does not
+  /// compile; `fault` then says where.
   virtual StatusOr<Inspection> Inspect(const std::string& name, const std::string& source,
                                        SourceFault* fault) = 0;
 

@@ -1,0 +1,65 @@
+#include "libs/script/quickjs_instance.h"
+#include "libs/script/stack_text.h"
+
+namespace millrace::script {
+
+std::string QuickJsInstance::ToText(JSValueConst value) {
+  constexpr size_t kMaxBytes = 16 << 10;
+  size_t size = 0;
+  const char* text = JS_ToCStringLen(context_, &size, value);
+  if (text == nullptr) {
+    JS_FreeValue(context_, JS_GetException(context_));
+    return "";
+  }
+  std::string copy(text, std::min(size, kMaxBytes));
+  JS_FreeCString(context_, text);
+  return copy;
+}
+
+ErrorClass QuickJsInstance::ClassOf(std::string_view message) const {
+  if (writer_ && writer_->refused()) return ErrorClass::kResultTooLarge;
+  if (message.find("out of memory") != std::string::npos) return ErrorClass::kMemory;
+  if (message.find("Maximum call stack size exceeded") != std::string::npos) {
+    return ErrorClass::kStack;
+  }
+  return ErrorClass::kThrown;
+}
+
+ErrorClass QuickJsInstance::TakeException(std::string* message, std::string* stack) {
+  JSValue exception = JS_GetException(context_);
+  auto error_class = ErrorClass::kThrown;
+  if (timed_out_) {
+    error_class = ErrorClass::kTimeout;
+    *message = fmt::format("the script ran longer than its limit of {} ms of processor time",
+                           limits_.cpu_time.count());
+  } else {
+    *message = ToText(exception);
+    if (message->empty()) *message = "the script threw a value without a text";
+    if (JS_IsError(exception)) {
+      JSValue trace = JS_GetPropertyStr(context_, exception, "stack");
+      if (JS_IsString(trace)) *stack = UsersStack(ToText(trace));
+      JS_FreeValue(context_, trace);
+    }
+    error_class = ClassOf(*message);
+    if (error_class == ErrorClass::kMemory) {
+      *message += fmt::format(" (the limit is {} MB)", limits_.memory_bytes >> 20);
+      spent_ = true;
+    }
+  }
+  JS_FreeValue(context_, exception);
+  if (JS_HasException(context_)) JS_FreeValue(context_, JS_GetException(context_));
+  return error_class;
+}
+
+Status QuickJsInstance::LoadFault(std::string_view where) {
+  std::string message;
+  std::string stack;
+  TakeException(&message, &stack);
+  SourcePlace place = FirstPlace(stack);
+  if (place.name.empty()) place.name = where;
+  return Error(StatusCode::kInvalidArgument, "{}: {}{}{}{}", place.name, ExplainImport(message),
+               place.line > 0 ? fmt::format(" (line {}, column {})", place.line, place.column) : "",
+               stack.empty() ? "" : "\n", stack);
+}
+
+}  // namespace millrace::script
