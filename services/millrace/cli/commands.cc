@@ -1,11 +1,10 @@
 #include "services/millrace/cli/commands.h"
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
-
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -30,11 +29,12 @@ StatusOr<int> PostPlan(const Target& target, const std::string& path, const std:
     if (!converted.ok()) return Annotate(converted.status(), file);
     body = *std::move(converted);
   }
-  MR_ASSIGN_OR_RETURN(const Json plan,
-                      CallApiJson(target, {.method = "POST",
-                                           .path = path,
-                                           .query = {{"dry_run", dry_run ? "true" : ""}},
-                                           .body = std::move(body)}));
+  MR_ASSIGN_OR_RETURN(
+      const Json plan,
+      CallApiJson(target, {.method = "POST",
+                           .path = path,
+                           .query = {{"dry_run", dry_run ? "true" : ""}},
+                           .body = std::move(body)}));
   if (target.json) return 0;
   Rows rows;
   for (const Json& change : plan.value("changes", Json::array())) {
@@ -110,7 +110,8 @@ StatusOr<int> Get(const Target& target, const std::string& what) {
   } else {
     Print("SOURCES\n" + SourcesTable(answer.value("sources", none)) + "\nDESTINATIONS\n" +
           DestinationsTable(answer.value("destinations", none)) + "\nCONNECTIONS\n" +
-          ConnectionsTable(answer) + "\nrevision " + Text(answer, "revision") + "\n");
+          ConnectionsTable(answer) + "\nrevision " +
+          Text(answer, "revision") + "\n");
   }
   return 0;
 }
@@ -122,34 +123,21 @@ std::string Verdict(int64_t unexplained) {
 /// One row of the audit: the sum on the left, what it must add up to, and whether it does.
 std::vector<std::string> Equation(std::string name, const Json& row, const char* passed) {
   const int64_t residual = row.value("residual", int64_t{0});
-  return {std::move(name),
-          Text(row, "accepted"),
-          "+",
-          Text(row, "produced"),
-          "=",
-          Text(row, passed),
-          "+",
-          Text(row, "filtered"),
-          "+",
-          Text(row, "dropped"),
-          "+",
-          Text(row, "duplicates"),
-          "+",
-          Text(row, "dead_lettered"),
-          "+",
-          Text(row, "pending"),
+  return {std::move(name),          Text(row, "accepted"), "+", Text(row, "produced"), "=", Text(row, passed),
+          "+", Text(row, "filtered"), "+", Text(row, "dropped"), "+", Text(row, "duplicates"),
+          "+", Text(row, "dead_lettered"), "+", Text(row, "pending"),
           Verdict(residual)};
 }
 
 StatusOr<int> Audit(const Target& target) {
   MR_ASSIGN_OR_RETURN(const Json audit, CallApiJson(target, {.path = "/api/v1/audit"}));
-  Rows sources = {{"SOURCE", "ACCEPTED", "+", "PRODUCED", "=", "PASSED ON", "+", "FILTERED", "+",
-                   "DROPPED", "+", "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
+  Rows sources = {{"SOURCE", "ACCEPTED", "+", "PRODUCED", "=", "PASSED ON", "+", "FILTERED", "+", "DROPPED", "+",
+                   "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
   for (const Json& row : audit.value("sources", Json::array())) {
     sources.push_back(Equation(Text(row, "source"), row, "passed_on"));
   }
-  Rows connections = {{"CONNECTION", "OFFERED", "+", "PRODUCED", "=", "DELIVERED", "+", "FILTERED",
-                       "+", "DROPPED", "+", "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
+  Rows connections = {{"CONNECTION", "OFFERED", "+", "PRODUCED", "=", "DELIVERED", "+", "FILTERED", "+", "DROPPED", "+",
+                       "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
   for (const Json& row : audit.value("connections", Json::array())) {
     connections.push_back(
         Equation(Text(row, "source") + " -> " + Text(row, "destination"), row, "delivered"));
@@ -163,8 +151,7 @@ StatusOr<int> Audit(const Target& target) {
   return unexplained == 0 ? 0 : 1;
 }
 
-StatusOr<int> Tail(const Target& target, const std::string& source,
-                   const std::string& destination) {
+StatusOr<int> Tail(const Target& target, const std::string& source, const std::string& destination) {
   MR_ASSIGN_OR_RETURN(const std::string source_id, ResolveId(target, "sources", source));
   MR_ASSIGN_OR_RETURN(const std::string destination_id,
                       ResolveId(target, "destinations", destination));
@@ -182,8 +169,8 @@ StatusOr<int> Tail(const Target& target, const std::string& source,
       if (!one.contains("event")) what = "-> " + Text(one, "destination");
       const std::string at = Text(one, one.contains("at") ? "at" : "receivedAt");
       const std::string why = Text(one, one.contains("rejected") ? "rejected" : "reason");
-      Print(FormatTable(
-          {{at, fmt::format("{:<13}", Text(one, "stage")), Text(one, "messageId"), what, why}}));
+      Print(FormatTable({{at, fmt::format("{:<13}", Text(one, "stage")), Text(one, "messageId"), what,
+                          why}}));
     }
     return std::fflush(stdout) == 0;
   }));
@@ -208,16 +195,14 @@ void AddPlanCommands(CLI::App& app) {
   CLI::App* import = app.add_subcommand("import", "Take over another pipeline's configuration");
   import->require_subcommand(1);
   import->footer("Example: millrace import rudderstack workspaceConfig.json --dry-run");
-  CLI::App* rudderstack =
-      import->add_subcommand("rudderstack", "From RudderStack's workspaceConfig.json");
+  CLI::App* rudderstack = import->add_subcommand("rudderstack", "From RudderStack's workspaceConfig.json");
   const auto import_target = AddTargetOptions(rudderstack);
   const auto imported = std::make_shared<Arguments>();
   rudderstack->add_option("FILE", imported->file, "workspaceConfig.json")->required();
   rudderstack->add_flag("--dry-run", imported->dry_run, "Show the plan, change nothing");
   rudderstack->footer("Example: millrace import rudderstack workspaceConfig.json --dry-run");
   SetWork(rudderstack, [import_target, imported] {
-    return PostPlan(*import_target, "/api/v1/import/rudderstack", imported->file,
-                    imported->dry_run);
+    return PostPlan(*import_target, "/api/v1/import/rudderstack", imported->file, imported->dry_run);
   });
 }
 
@@ -231,8 +216,7 @@ void AddViewCommands(CLI::App& app) {
   get->footer("Example: millrace get sources");
   SetWork(get, [get_target, what] { return Get(*get_target, *what); });
 
-  CLI::App* audit =
-      app.add_subcommand("audit", "Show what became of every event; 1 when unexplained");
+  CLI::App* audit = app.add_subcommand("audit", "Show what became of every event; 1 when unexplained");
   const auto audit_target = AddTargetOptions(audit);
   audit->footer("Example: millrace audit");
   SetWork(audit, [audit_target] { return Audit(*audit_target); });
@@ -244,8 +228,9 @@ void AddViewCommands(CLI::App& app) {
   tail->add_option("--source", *source, "Only of this source (name or id)");
   tail->add_option("--destination", *destination, "Only to this destination (name or id)");
   tail->footer("Example: millrace tail --source web");
-  SetWork(tail,
-          [tail_target, source, destination] { return Tail(*tail_target, *source, *destination); });
+  SetWork(tail, [tail_target, source, destination] {
+    return Tail(*tail_target, *source, *destination);
+  });
 }
 
 }  // namespace
