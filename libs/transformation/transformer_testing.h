@@ -86,6 +86,7 @@ struct TestFactory {
     version.set_id("v1");
     version.set_transformation_id("t1");
     version.set_code(code);
+    version.mutable_limits()->set_cpu_ms(200);
     return version;
   }
 

@@ -28,10 +28,9 @@
   // An error of the host, as one that the user's code made; message and stack show when it is returned or logged.
   function visible(error) {
     const shown = new Error(error.message);
-    shown.name = error.name;
     const {message, stack} = shown;
-    for (const [name, value] of [['message', message], ['stack', stack]]) {
-      Object.defineProperty(shown, name, {value, enumerable: true, writable: true, configurable: true});
+    for (const [name, value, enumerable] of [['name', error.name, false], ['message', message, true], ['stack', stack, true]]) {
+      Object.defineProperty(shown, name, {value, enumerable, writable: true, configurable: true});
     }
     return shown;
   }

@@ -1,0 +1,230 @@
+#include <catch2/catch.hpp>
+
+#include "libs/transformation/transformer_testing.h"
+
+namespace millrace::transformation {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+TEST_CASE("transformEvent gives an object, several, none or an error") {
+  TestFactory test;
+  struct Case {
+    const char* name;
+    const char* body;
+    Texts outputs;
+  };
+  const auto c = GENERATE(values<Case>({
+      {"the event", "event.seen = true; return event;", {R"({"n":1,"seen":true})"}},
+      {"another", "return {other: event.n};", {R"({"other":1})"}},
+      {"nothing", "return;", {}},
+      {"null", "return null;", {}},
+      {"several", "return [event, {n: 2}];", {R"({"n":1})", R"({"n":2})"}},
+      {"none of several", "return [];", {}},
+      {"a promise", "return Promise.resolve({n: 3});", {R"({"n":3})"}},
+      {"a promise of several",
+       "return (async () => [{n: 3}, {n: 4}])();",
+       {R"({"n":3})", R"({"n":4})"}},
+      {"an error", "throw new RangeError('too far');", {"thrown: RangeError: too far"}},
+      {"a promise that fails",
+       "return Promise.reject(new Error('later'));",
+       {"thrown: Error: later"}},
+      {"a number",
+       "return 5;",
+       {"invalid_result: returned event from transformEvent(event) is not an object but a number: "
+        "return an object, an array of objects, or nothing to drop the event"}},
+      {"a flag",
+       "return false;",
+       {"invalid_result: returned event from transformEvent(event) is not an object but a boolean: "
+        "return an object, an array of objects, or nothing to drop the event"}},
+      {"one of several is none",
+       "return [event, null];",
+       {"invalid_result: returned event in events array from transformEvent(event) is not an "
+        "object "
+        "but null, at index 1"}},
+      {"an array in an array",
+       "return [[event]];",
+       {"invalid_result: returned event in events array from transformEvent(event) is not an "
+        "object "
+        "but an array, at index 0"}},
+      {"an object that writes itself as a text",
+       "return new Date(0);",
+       {"invalid_result: returned event is not an object once it is written as JSON"}},
+  }));
+  CAPTURE(c.name);
+  CHECK(test.Run(std::string("export function transformEvent(event) {") + c.body + "}",
+                 {R"({"n":1})"}) == c.outputs);
+}
+
+TEST_CASE("an event at fault costs only itself") {
+  TestFactory test;
+  const std::string bad = "if (e.n === 1) throw new Error('one'); if (e.n === 2) while (true);";
+  const Texts outputs = test.Run("export function transformEvent(e) {" + bad + "return e; }",
+                                 {R"({"n":0})", R"({"n":1})", R"({"n":2})", R"({"n":3})"});
+  REQUIRE(outputs.size() == 4);
+  CHECK(outputs[0] == R"({"n":0})");
+  CHECK(outputs[1] == "thrown: Error: one");
+  CHECK(outputs[2].substr(0, 8) == "timeout:");
+  CHECK(outputs[3] == R"({"n":3})");
+}
+
+TEST_CASE("transformBatch: what it returns is matched to its inputs") {
+  TestFactory test;
+  struct Case {
+    const char* name;
+    const char* body;
+    std::vector<size_t> counts;  // of the events of each input
+    Texts texts;
+  };
+  const auto c = GENERATE(values<Case>({
+      {"all",
+       "return events;",
+       {1, 1, 1},
+       {R"({"messageId":"a"})", R"({"messageId":"b"})", R"({"messageId":"c"})"}},
+      {"filtered",
+       "return events.filter((e) => e.messageId === 'b');",
+       {0, 1, 0},
+       {R"({"messageId":"b"})"}},
+      {"turned round",
+       "return events.reverse();",
+       {1, 1, 1},
+       {R"({"messageId":"a"})", R"({"messageId":"b"})", R"({"messageId":"c"})"}},
+      {"copies",
+       "return events.map((e) => ({...e, n: 1})).slice(1);",
+       {0, 1, 1},
+       {R"({"messageId":"b","n":1})", R"({"messageId":"c","n":1})"}},
+      {"one more",
+       "return [...events, {...events[1], twice: 1}];",
+       {1, 2, 1},
+       {R"({"messageId":"a"})", R"({"messageId":"b"})", R"({"messageId":"b","twice":1})",
+        R"({"messageId":"c"})"}},
+      {"without ids", "return events.map(() => ({}));", {1, 1, 1}, {"{}", "{}", "{}"}},
+      {"ids of its own",
+       "events.forEach((e, at) => { e.messageId = 'n' + at; }); return events.slice(2);",
+       {0, 0, 1},
+       {R"({"messageId":"n2"})"}},
+      {"a promise",
+       "return Promise.resolve(events.slice(0, 1));",
+       {1, 0, 0},
+       {R"({"messageId":"a"})"}},
+      {"one is none",
+       "events[1] = 7; return events;",
+       {1, 0, 1},
+       {R"({"messageId":"a"})",
+        "invalid_result: returned event in events array from transformBatch(events) is not an "
+        "object "
+        "but a number, at index 1",
+        R"({"messageId":"c"})"}},
+  }));
+  CAPTURE(c.name);
+  const auto outputs =
+      test.Outputs(std::string("export function transformBatch(events) {") + c.body + "}",
+                   {R"({"messageId":"a"})", R"({"messageId":"b"})", R"({"messageId":"c"})"});
+  REQUIRE(outputs.size() == 3);
+  for (size_t i = 0; i < 3; ++i) CHECK(outputs[i].events.size() == c.counts[i]);
+  CHECK(TestFactory::Texts(outputs) == c.texts);
+}
+
+TEST_CASE("a poison event in a batch costs only itself") {
+  TestFactory test;
+  std::vector<std::string> events;
+  for (int i = 0; i < 205; ++i)
+    events.push_back(fmt::format(R"({{"messageId":"m{}","n":{}}})", i, i));
+  struct Case {
+    const char* name;
+    const char* poison;
+    const char* error;
+  };
+  const auto c = GENERATE(values<Case>({
+      {"throws", "throw new Error('poison')", "thrown: Error: poison"},
+      {"loops", "while (true);", "timeout: "},
+      {"grows", "const all = []; while (true) all.push('x'.repeat(1e5) + all.length)", "memory: "},
+      {"cannot be written", "e.self = e", "result_too_large: "},
+  }));
+  CAPTURE(c.name);
+  const auto outputs = test.Outputs(std::string("export function transformBatch(events) { for "
+                                                "(const e of events) { e.batch = events.length; "
+                                                "if (e.n === 103) { ") +
+                                        c.poison + "; } } return events; }",
+                                    events);
+  REQUIRE(outputs.size() == 205);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    CAPTURE(i);
+    if (i == 103) {
+      const Texts texts = TestFactory::Texts({outputs[i]});
+      REQUIRE(texts.size() == 1);
+      CHECK(texts[0].substr(0, std::string(c.error).size()) == c.error);
+      continue;
+    }
+    CHECK(outputs[i].error.empty());
+    REQUIRE(outputs[i].events.size() == 1);
+    // Groups of 100; the one of the poison one by one.
+    const int size = i < 100 ? 100 : i < 200 ? 1 : 5;
+    CHECK(outputs[i].events[0].view() ==
+          fmt::format(R"({{"messageId":"m{}","n":{},"batch":{}}})", i, i, size));
+  }
+}
+
+TEST_CASE("transformBatch that returns no array is told so") {
+  TestFactory test;
+  CHECK(test.Run("export const transformBatch = () => {};", {"{}"}) ==
+        Texts{"invalid_result: returned events from transformBatch(events) is not an array but a "
+              "undefined: return an array of events; one without the event drops it"});
+}
+
+TEST_CASE("the legacy contract: a script with transform(events)") {
+  TestFactory test;
+  CHECK(test.Run("function transform(events) { return events.filter((e) => e.n > 1).map((e) => "
+                 "({...e, job: "
+                 "metadata(e).jobId})); }",
+                 {R"({"n":1,"messageId":"m0"})", R"({"n":2,"messageId":"m1"})"}) ==
+        Texts{R"({"n":2,"messageId":"m1","job":1})"});
+}
+
+TEST_CASE("metadata has all its fields, of the event that is asked for") {
+  TestFactory test;
+  RunContext context;
+  context.metadata_json =
+      std::make_shared<const std::string>(R"({"sourceId":"s1","destinationId":"d1"})");
+  const std::string pick =
+      "const pick = (m) => [m.sourceId, m.destinationId, m.messageId, m.jobId, m.transformationId, "
+      "m.transformationVersionId, Object.keys(m).length];";
+  const Texts wanted = {R"({"m":["s1","d1","m0",0,"t1","v1",29]})",
+                        R"({"m":["s1","d1","m1",1,"t1","v1",29]})"};
+  const std::vector<std::string> events = {R"({"messageId":"m0"})", R"({"messageId":"m1"})"};
+  const auto run = [&](const std::string& code) {
+    return TestFactory::Texts(test.Outputs(pick + code, events, context));
+  };
+  CHECK(run("export const transformEvent = (e, metadata) => ({m: pick(metadata(e))});") == wanted);
+  CHECK(run("export async function transformEvent(e, own) { await null; return {m: pick(own(e))}; "
+            "}") == wanted);
+  CHECK(run("export const transformEvent = (e) => ({m: pick(metadata(e))});") == wanted);
+  CHECK(run("export const transformBatch = (es, own) => es.map((e) => ({m: pick(own(e))}));") ==
+        wanted);
+  CHECK(
+      run("export const transformBatch = (es) => es.map((e) => ({m: pick(metadata({...e}))}));") ==
+      wanted);
+  CHECK(run("export const transformBatch = (es, own) => es.map(() => ({m: own({}).sourceId}));") ==
+        Texts{R"({"m":"s1"})", R"({"m":"s1"})"});
+}
+
+TEST_CASE("stacks are in the user's own lines") {
+  TestFactory test;
+  test.AddLibrary("adder", "\nexport function add(a) {\n  return a + missing;\n}\n", "adder-1");
+  const auto outputs = test.Outputs(
+      "import {add} from 'adder';\nexport function transformEvent(event) {\n  return {n: "
+      "add(1)};\n}",
+      {"{}"});
+  CHECK(outputs[0].error == "ReferenceError: missing is not defined");
+  CHECK(outputs[0].stack ==
+        "    at add (library adder:3:14)\n    at transformEvent (transformation:3:14)\n");
+}
+
+TEST_CASE("a Run of nothing is done at once") {
+  TestFactory test;
+  CHECK(test.Outputs("export const transformEvent = (e) => e;", {}).empty());
+  CHECK(test.Outputs("export const transformBatch = (e) => e;", {}).empty());
+}
+
+}  // namespace
+}  // namespace millrace::transformation
