@@ -11,12 +11,20 @@ namespace {
 
 using google::protobuf::util::MessageDifferencer;
 
+template <typename Entity>
+const std::string& IdOf(const Entity& entity) {
+  return entity.id();
+}
+const std::string& IdOf(const v1::Credential& credential) {
+  return credential.key();
+}
+
 template <typename List, typename Deleted>
 void DiffList(const List& from, const List& to, List* upserted, Deleted* deleted) {
   StringMap<const typename List::value_type*> before;
-  for (const auto& entity : from) before[entity.id()] = &entity;
+  for (const auto& entity : from) before[IdOf(entity)] = &entity;
   for (const auto& entity : to) {
-    const auto found = before.find(entity.id());
+    const auto found = before.find(IdOf(entity));
     if (found == before.end() || !MessageDifferencer::Equals(*found->second, entity)) {
       *upserted->Add() = entity;
     }
@@ -31,14 +39,16 @@ void PatchList(const List& upserted, const Deleted& deleted, List* list) {
   StringMap<int> places;
   List patched;
   for (auto& entity : *list) {
-    if (gone.contains(entity.id())) continue;
-    places[entity.id()] = patched.size();
+    if (gone.contains(IdOf(entity))) continue;
+    places[IdOf(entity)] = patched.size();
     patched.Add()->Swap(&entity);
   }
   for (const auto& entity : upserted) {
-    const auto found = places.find(entity.id());
-    if (found == places.end()) *patched.Add() = entity;
-    else patched[found->second] = entity;
+    const auto found = places.find(IdOf(entity));
+    if (found == places.end())
+      *patched.Add() = entity;
+    else
+      patched[found->second] = entity;
   }
   list->Swap(&patched);
 }
@@ -56,6 +66,12 @@ v1::WorkspaceDelta MakeDelta(const v1::Workspace& from, const v1::Workspace& to)
            delta.mutable_deleted_destination_ids());
   DiffList(from.connections(), to.connections(), delta.mutable_upserted_connections(),
            delta.mutable_deleted_connection_ids());
+  DiffList(from.transformations(), to.transformations(), delta.mutable_upserted_transformations(),
+           delta.mutable_deleted_transformation_ids());
+  DiffList(from.library_versions(), to.library_versions(),
+           delta.mutable_upserted_library_versions(), delta.mutable_deleted_library_version_ids());
+  DiffList(from.credentials(), to.credentials(), delta.mutable_upserted_credentials(),
+           delta.mutable_deleted_credential_keys());
   return delta;
 }
 
@@ -70,7 +86,14 @@ StatusOr<v1::Workspace> ApplyDelta(const v1::Workspace& workspace, const v1::Wor
   PatchList(delta.upserted_sources(), delta.deleted_source_ids(), next.mutable_sources());
   PatchList(delta.upserted_destinations(), delta.deleted_destination_ids(),
             next.mutable_destinations());
-  PatchList(delta.upserted_connections(), delta.deleted_connection_ids(), next.mutable_connections());
+  PatchList(delta.upserted_connections(), delta.deleted_connection_ids(),
+            next.mutable_connections());
+  PatchList(delta.upserted_transformations(), delta.deleted_transformation_ids(),
+            next.mutable_transformations());
+  PatchList(delta.upserted_library_versions(), delta.deleted_library_version_ids(),
+            next.mutable_library_versions());
+  PatchList(delta.upserted_credentials(), delta.deleted_credential_keys(),
+            next.mutable_credentials());
   return next;
 }
 

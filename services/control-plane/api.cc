@@ -6,9 +6,11 @@
 #include <utility>
 
 #include "libs/base/hash.h"
+#include "services/control-plane/api_answer.h"
 #include "services/control-plane/audit.h"
 #include "services/control-plane/event_json.h"
 #include "services/control-plane/openapi.h"
+#include "services/control-plane/secret_mask.h"
 
 namespace millrace::control_plane {
 namespace {
@@ -19,32 +21,6 @@ constexpr int64_t kAuditScanLimit = 1'000'000;  // records of one topic
 constexpr int kAuditTries = 5;
 constexpr int64_t kDefaultLetters = 100;
 constexpr int64_t kMaxLetters = 1000;
-
-int HttpStatus(const Status& status) {
-  switch (status.code()) {
-    case StatusCode::kOk: return 200;
-    case StatusCode::kInvalidArgument: return 400;
-    case StatusCode::kUnauthenticated: return 401;
-    case StatusCode::kNotFound: return 404;
-    case StatusCode::kUnimplemented: return 405;
-    case StatusCode::kAborted: return 409;
-    case StatusCode::kResourceExhausted: return 429;
-    case StatusCode::kUnavailable: return 503;
-    default: return 500;
-  }
-}
-
-http::Response JsonResponse(int status, const Json& body) {
-  return {.status = status,
-          .headers = {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
-          .body = body.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"};
-}
-
-http::Response Refusal(const Status& status) {
-  const std::string code = absl::StatusCodeToString(status.code());
-  return JsonResponse(HttpStatus(status),
-                      {{"error", {{"code", code}, {"message", std::string(Message(status))}}}});
-}
 
 StatusOr<Json> BodyOf(const http::Request& request) {
   return ParseJson(request.body.view());
@@ -65,36 +41,6 @@ std::string NameOf(const auto& entities, const std::string& id) {
 }
 
 }  // namespace
-
-std::string DecodePercent(std::string_view text) {
-  std::string value;
-  for (size_t i = 0; i < text.size(); ++i) {
-    unsigned code = 0;
-    if (text[i] == '%' && i + 2 < text.size()) {
-      const char* digits = text.data() + i + 1;
-      if (std::from_chars(digits, digits + 2, code, 16).ptr == digits + 2) {
-        value += static_cast<char>(code);
-        i += 2;
-        continue;
-      }
-    }
-    value += text[i];
-  }
-  return value;
-}
-
-std::string QueryValue(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    const std::string_view pair = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(query.size(), pair.size() + 1));
-    const size_t equals = pair.find('=');
-    if (equals == std::string_view::npos || pair.substr(0, equals) != name) continue;
-    std::string value(pair.substr(equals + 1));
-    std::replace(value.begin(), value.end(), '+', ' ');
-    return DecodePercent(value);
-  }
-  return {};
-}
 
 void Api::Handle(const http::Request& request, const http::Responder& responder) {
   if (request.path == "/api/v1/openapi.json") {
@@ -118,6 +64,7 @@ void Api::Handle(const http::Request& request, const http::Responder& responder)
     if (!status.ok()) responder.Send(Refusal(status));
     return;
   }
+  if (deps_.script_routes.Handle(request, responder)) return;
   responder.Send([&] {
     try {
       const auto answer = Route(request);
@@ -184,34 +131,30 @@ StatusOr<Json> Api::RouteOne(const http::Request& request, const std::string& ki
     return Apply({{kind, Json::array({body})}}, {.dry_run = options.dry_run});
   }
   if (request.method == "DELETE") {
-    config::v1::Workspace workspace = *deps_.config.Current();
-    const auto plan = DeleteEntity(kind, id, &workspace);
-    return Store(plan, std::move(workspace), options.dry_run);
+    ScriptDraft draft(deps_.scripts);
+    const auto plan = DeleteEntity(kind, id, &draft.workspace());
+    return Settle(plan, &draft, options.dry_run);
   }
   return Error(StatusCode::kUnimplemented, "{} takes GET, PUT and DELETE", request.path);
 }
 
 StatusOr<Json> Api::Apply(const Json& document, const ApplyOptions& options) {
-  config::v1::Workspace workspace = *deps_.config.Current();
+  ScriptDraft draft(deps_.scripts);
   MR_ASSIGN_OR_RETURN(const auto plan,
-                      ApplyDocument(document, deps_.destinations, options.prune, &workspace));
-  return Store(plan, std::move(workspace), options.dry_run);
+                      ApplyDocument(document, deps_.destinations, options.prune, &draft));
+  return Settle(plan, &draft, options.dry_run);
 }
 
-StatusOr<Json> Api::Store(const std::vector<PlannedChange>& plan, config::v1::Workspace workspace,
-                          bool dry_run) {
-  bool changed = false;
+StatusOr<Json> Api::Settle(const std::vector<PlannedChange>& plan, ScriptDraft* draft,
+                           bool dry_run) {
   Json changes = Json::array();
   for (const PlannedChange& change : plan) {
-    changed = changed || change.action != "unchanged";
     changes.push_back({{"action", change.action}, {"kind", change.kind}, {"name", change.name}});
   }
-  if (changed && !dry_run) {
-    workspace.set_revision(workspace.revision() + 1);
-    workspace.set_updated_at_us(deps_.clock.NowMicros());
-    MR_RETURN_IF_ERROR(deps_.store.SaveWorkspace(workspace));
-    deps_.config.Set(std::make_shared<const config::v1::Workspace>(std::move(workspace)));
+  if (Status checked = draft->Check(); !checked.ok()) {
+    return SecretMask(draft->workspace()).Apply(checked);
   }
+  if (!dry_run) MR_RETURN_IF_ERROR(draft->Commit());
   return Json{{"changes", changes},
               {"applied", !dry_run},
               {"revision", deps_.config.Current()->revision()}};

@@ -10,6 +10,7 @@
 #include "libs/http/server.h"
 #include "services/control-plane/dead_letters.h"
 #include "services/control-plane/log_reader.h"
+#include "services/control-plane/script_routes.h"
 #include "services/control-plane/store.h"
 #include "services/control-plane/tail.h"
 #include "services/control-plane/workspace_document.h"
@@ -23,13 +24,16 @@ struct ApiDeps {
   LogReader& reader;
   config::LocalSource& config;
   DestinationHooks destinations;
+  const ScriptDeps& scripts;
+  ScriptRoutes& script_routes;
   std::string token;  // of `Authorization: Bearer`
 };
 
 /// The REST API, /api/v1. One thread calls Handle, which may block on the store and the log.
 ///
-/// Answers are JSON; a refusal is {"error": {"code", "message"}} with a message that says what, where
-/// and how to mend it.
+/// What the API does to transformations, libraries and credentials is in ScriptRoutes. Answers are
+/// JSON; a refusal is {"error": {"code", "message"}} with a message that says what, where and how
+/// to mend it.
 class Api {
  public:
   explicit Api(ApiDeps deps)
@@ -52,10 +56,11 @@ class Api {
   StatusOr<nlohmann::json> RouteOne(const http::Request& request, const std::string& kind,
                                     const std::string& id, const ApplyOptions& options);
   StatusOr<nlohmann::json> Apply(const nlohmann::json& document, const ApplyOptions& options);
-  StatusOr<nlohmann::json> Import(const nlohmann::json& workspace_config, const ApplyOptions& options);
-  /// Puts the changed workspace in force, unless nothing changed; the answer holds the plan.
-  StatusOr<nlohmann::json> Store(const std::vector<PlannedChange>& plan, config::v1::Workspace workspace,
-                                 bool dry_run);
+  StatusOr<nlohmann::json> Import(const nlohmann::json& workspace_config,
+                                  const ApplyOptions& options);
+  /// Puts the change in force, unless nothing changed; the answer holds the plan.
+  StatusOr<nlohmann::json> Settle(const std::vector<PlannedChange>& plan, ScriptDraft* draft,
+                                  bool dry_run);
   StatusOr<nlohmann::json> AuditNow();
   StatusOr<nlohmann::json> ListDeadLetters(const http::Request& request);
   StatusOr<nlohmann::json> Redrive(const nlohmann::json& body);
@@ -66,11 +71,5 @@ class Api {
   DeadLetters letters_;
   Tails tails_;
 };
-
-/// `text` with %XX resolved.
-std::string DecodePercent(std::string_view text);
-
-/// The value of `name` in a query string, percent-decoded; "" when absent.
-std::string QueryValue(std::string_view query, std::string_view name);
 
 }  // namespace millrace::control_plane

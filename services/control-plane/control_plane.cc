@@ -45,12 +45,21 @@ class ControlPlaneImpl final : public ControlPlane {
         service_token_(std::move(service_token)),
         store_(std::move(store)),
         reader_(deps.log, *store_),
+        script_deps_{.store = *store_,
+                     .config = config_,
+                     .clock = deps.clock,
+                     .transformers = std::move(deps.transformers)},
+        scripts_(script_deps_, reader_),
+        test_runs_(script_deps_, deps.log),
+        script_routes_(scripts_, test_runs_, script_threads_),
         api_({.log = deps.log,
               .clock = deps.clock,
               .store = *store_,
               .reader = reader_,
               .config = config_,
               .destinations = std::move(deps.destinations),
+              .scripts = script_deps_,
+              .script_routes = script_routes_,
               .token = std::move(token)}) {}
   ~ControlPlaneImpl() override { Stop(); }
 
@@ -74,6 +83,8 @@ class ControlPlaneImpl final : public ControlPlane {
     config_server_.reset();
     thread_.request_stop();
     if (thread_.joinable()) thread_.join();
+    script_threads_.checks.Stop();
+    script_threads_.tests.Stop();
     api_.Stop();
     reader_.Stop();
   }
@@ -111,6 +122,11 @@ class ControlPlaneImpl final : public ControlPlane {
   config::LocalSource config_;
   std::unique_ptr<ConfigServer> config_server_;
   LogReader reader_;
+  const ScriptDeps script_deps_;
+  Scripts scripts_;
+  ScriptTestRun test_runs_;
+  ScriptThreads script_threads_;
+  ScriptRoutes script_routes_;
   Api api_;
   Mutex mu_;
   std::condition_variable_any wake_;

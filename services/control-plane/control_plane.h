@@ -9,6 +9,7 @@
 #include "libs/event_log/event_log.h"
 #include "libs/http/server.h"
 #include "millrace/settings/v1/control_plane.pb.h"
+#include "services/control-plane/script_draft.h"
 #include "services/control-plane/workspace_document.h"
 
 namespace millrace::control_plane {
@@ -17,10 +18,12 @@ struct Deps {
   event_log::EventLog& log;
   Clock& clock;
   DestinationHooks destinations;
+  /// Checks and test runs of transformations; empty: this process runs none.
+  TransformerProvider transformers = {};
 };
 
-/// The one owner of configuration: the workspace, the REST API, the sums of what became of events, the
-/// dead letters. Owned by main; thread-safe once started.
+/// The one owner of configuration: the workspace, the versions of transformations, the REST API,
+/// the sums of what became of events, the dead letters. Owned by main; thread-safe once started.
 class ControlPlane {
  public:
   /// Opens the store, makes the API token at the first start. kFailedPrecondition: the folder cannot be

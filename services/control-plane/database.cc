@@ -24,10 +24,39 @@ constexpr std::array kMigrations = {
                                  failed_at_us INTEGER, state TEXT NOT NULL, body BLOB NOT NULL);
       CREATE INDEX dead_letters_by_destination ON dead_letters (state, destination, failed_at_us);
     )sql",
+    R"sql(
+      CREATE TABLE scripts (id TEXT PRIMARY KEY, type INTEGER NOT NULL, name TEXT NOT NULL,
+                            import_name TEXT NOT NULL, body BLOB NOT NULL, UNIQUE (type, name));
+      CREATE UNIQUE INDEX scripts_by_import_name ON scripts (import_name) WHERE import_name <> '';
+      CREATE TABLE script_versions (id TEXT PRIMARY KEY, script TEXT NOT NULL, number INTEGER NOT NULL,
+                                    body BLOB NOT NULL, UNIQUE (script, number));
+      CREATE TABLE publications (sequence INTEGER PRIMARY KEY AUTOINCREMENT, script TEXT NOT NULL,
+                                 version TEXT NOT NULL, at_us INTEGER NOT NULL,
+                                 undone INTEGER NOT NULL DEFAULT 0);
+      CREATE INDEX publications_by_script ON publications (script, sequence);
+      CREATE TABLE script_totals (version TEXT, shadow INTEGER, script TEXT NOT NULL,
+                                  events INTEGER NOT NULL, produced INTEGER NOT NULL,
+                                  dropped INTEGER NOT NULL, failed INTEGER NOT NULL,
+                                  cpu_us INTEGER NOT NULL, logs_left_out INTEGER NOT NULL,
+                                  last_at_us INTEGER NOT NULL, compared INTEGER NOT NULL,
+                                  equal INTEGER NOT NULL, different INTEGER NOT NULL,
+                                  shadow_failed INTEGER NOT NULL,
+                                  PRIMARY KEY (version, shadow)) WITHOUT ROWID;
+      CREATE TABLE script_logs (sequence INTEGER PRIMARY KEY AUTOINCREMENT, script TEXT NOT NULL,
+                                body BLOB NOT NULL);
+      CREATE INDEX script_logs_by_script ON script_logs (script, sequence);
+      CREATE TABLE shadow_samples (sequence INTEGER PRIMARY KEY AUTOINCREMENT, version TEXT NOT NULL,
+                                   body BLOB NOT NULL);
+      CREATE INDEX shadow_samples_by_version ON shadow_samples (version, sequence);
+    )sql",
 };
 
 Status SqliteError(sqlite3* database, std::string_view what) {
   const int code = sqlite3_extended_errcode(database) & 0xff;
+  if (code == SQLITE_CONSTRAINT) {
+    return Error(StatusCode::kAborted,
+                 "store: {}: changed by someone else meanwhile; read it again", what);
+  }
   const StatusCode status = code == SQLITE_FULL || code == SQLITE_BUSY || code == SQLITE_IOERR
                                 ? StatusCode::kUnavailable
                                 : StatusCode::kInternal;

@@ -12,7 +12,8 @@ namespace millrace::control_plane {
 namespace {
 
 const std::string kTopics[] = {std::string(event_log::kCountersTopic),
-                               std::string(event_log::kDeadLetterTopic)};
+                               std::string(event_log::kDeadLetterTopic),
+                               std::string(event_log::kReportTopic)};
 
 }  // namespace
 
@@ -30,7 +31,7 @@ void LogReader::Run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     const Status status = Read(stop);
     if (status.ok()) continue;
-    log::Warning("reading counters and dead letters: {}; trying again", Message(status));
+    log::Warning("reading counters, dead letters and reports: {}; trying again", Message(status));
     std::mutex mu;
     std::condition_variable_any wake;
     std::unique_lock lock(mu);
@@ -69,18 +70,22 @@ Status LogReader::Take(const event_log::RecordBatch& batch) {
   for (const auto& [partition, records] : by_partition) {
     std::vector<accounting::v1::Counters> counters;
     std::vector<delivery::v1::DeadLetter> letters;
+    std::vector<transformation::v1::TransformationReport> reports;
+    const bool of_counters = partition.topic == kTopics[0];
+    const bool of_letters = partition.topic == kTopics[1];
     for (const auto* record : records) {
       const auto size = static_cast<int>(record->value.size());
-      const bool readable = partition.topic == kTopics[0]
-                                ? counters.emplace_back().ParseFromArray(record->value.data(), size)
-                                : letters.emplace_back().ParseFromArray(record->value.data(), size);
+      const bool readable =
+          of_counters  ? counters.emplace_back().ParseFromArray(record->value.data(), size)
+          : of_letters ? letters.emplace_back().ParseFromArray(record->value.data(), size)
+                       : reports.emplace_back().ParseFromArray(record->value.data(), size);
       if (!readable) log::Error("{} offset {} cannot be read", partition.topic, record->offset);
     }
     const int64_t next = records.back()->offset + 1;
     MR_RETURN_IF_ERROR(
-        partition.topic == kTopics[0]
-            ? store_.AddCounters(counters, partition.topic, partition.partition, next)
-            : store_.AddDeadLetters(letters, partition.topic, partition.partition, next));
+        of_counters  ? store_.AddCounters(counters, partition.topic, partition.partition, next)
+        : of_letters ? store_.AddDeadLetters(letters, partition.topic, partition.partition, next)
+                     : store_.AddReports(reports, partition.topic, partition.partition, next));
     MutexLock lock(mu_);
     positions_[partition] = next;
     moved_.notify_all();

@@ -11,8 +11,9 @@
 
 namespace millrace::control_plane {
 
-/// Reads topics `counters` and `dead-letter` into the store, each record exactly once: the store holds
-/// the positions. Owned by ControlPlane; Start and Stop are one thread's.
+/// Reads topics `counters`, `dead-letter` and `transformation-report` into the store, each record
+/// exactly once: the store holds the positions. Owned by ControlPlane; Start and Stop are one
+/// thread's.
 class LogReader {
  public:
   LogReader(event_log::EventLog& log, Store& store) : log_(log), store_(store) {}

@@ -9,16 +9,6 @@ StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path) {
   return std::unique_ptr<Store>(new Store(std::move(database)));
 }
 
-template <typename Body>
-Status Store::InTransaction(Body body) {
-  MutexLock lock(mu_);
-  MR_RETURN_IF_ERROR(database_->Execute("BEGIN IMMEDIATE"));
-  Status status = body();
-  if (status.ok()) status = database_->Execute("COMMIT");
-  if (!status.ok()) (void)database_->Execute("ROLLBACK");
-  return status;
-}
-
 StatusOr<config::v1::Workspace> Store::LoadWorkspace() {
   MutexLock lock(mu_);
   Statement ask(database_->handle(), "SELECT body FROM workspace");
@@ -37,24 +27,26 @@ StatusOr<config::v1::Workspace> Store::LoadWorkspace() {
 }
 
 Status Store::SaveWorkspace(const config::v1::Workspace& workspace) {
-  return InTransaction([&]() -> Status {
-    int64_t stored = 1;
-    {
-      Statement ask(database_->handle(), "SELECT revision FROM workspace");
-      MR_ASSIGN_OR_RETURN(const bool row, ask.Step());
-      if (row) stored = ask.Int(0);
-    }
-    if (workspace.revision() != static_cast<uint64_t>(stored) + 1) {
-      return Error(StatusCode::kAborted, "the workspace was changed by someone else; read it again");
-    }
-    Statement remove(database_->handle(), "DELETE FROM workspace");
-    MR_RETURN_IF_ERROR(remove.Run());
-    Statement put(database_->handle(), "INSERT INTO workspace (id, revision, body) VALUES (?, ?, ?)");
-    return put.Bind(workspace.id())
-        .Bind(static_cast<int64_t>(workspace.revision()))
-        .BindBlob(workspace.SerializeAsString())
-        .Run();
-  });
+  return InTransaction([&] { return PutWorkspace(workspace); });
+}
+
+Status Store::PutWorkspace(const config::v1::Workspace& workspace) {
+  int64_t stored = 1;
+  {
+    Statement ask(database_->handle(), "SELECT revision FROM workspace");
+    MR_ASSIGN_OR_RETURN(const bool row, ask.Step());
+    if (row) stored = ask.Int(0);
+  }
+  if (workspace.revision() != static_cast<uint64_t>(stored) + 1) {
+    return Error(StatusCode::kAborted, "the workspace was changed by someone else; read it again");
+  }
+  Statement remove(database_->handle(), "DELETE FROM workspace");
+  MR_RETURN_IF_ERROR(remove.Run());
+  Statement put(database_->handle(), "INSERT INTO workspace (id, revision, body) VALUES (?, ?, ?)");
+  return put.Bind(workspace.id())
+      .Bind(static_cast<int64_t>(workspace.revision()))
+      .BindBlob(workspace.SerializeAsString())
+      .Run();
 }
 
 StatusOr<int64_t> Store::Position(const std::string& topic, int32_t partition) {

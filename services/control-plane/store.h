@@ -1,13 +1,16 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "libs/base/mutex.h"
 #include "millrace/accounting/v1/accounting.pb.h"
+#include "millrace/config/v1/transformation_service.pb.h"
 #include "millrace/config/v1/workspace.pb.h"
 #include "millrace/delivery/v1/delivery.pb.h"
+#include "millrace/transformation/v1/report.pb.h"
 #include "services/control-plane/database.h"
 
 namespace millrace::control_plane {
@@ -27,8 +30,37 @@ struct DeadLetterRow {
   std::string state;  // dead | redriven
 };
 
-/// What the control plane keeps: the workspace, the sums of topic `counters` and the dead letters, each
-/// with the positions read, so that a record is taken exactly once. Thread-safe.
+/// A transformation or library as it is kept: of `script`, what is neither version nor in force.
+struct ScriptRow {
+  config::v1::ScriptType type{};
+  config::v1::Script script;
+};
+
+struct ScriptVersionRow {
+  std::string script_id;
+  config::v1::ScriptVersion version;
+};
+
+/// A version that was put in force.
+struct PublicationRow {
+  std::string script_id;
+  std::string version_id;
+  int64_t at_us = 0;
+};
+
+/// What one call changes, all or nothing.
+struct StoreChange {
+  std::optional<config::v1::Workspace> workspace;  // as SaveWorkspace
+  std::vector<ScriptRow> scripts;                  // new, or in place of the one with the same id
+  std::vector<ScriptVersionRow> versions;          // new
+  std::vector<PublicationRow> publications;        // in their order
+  std::vector<std::string> undone;                 // scripts whose last publication is taken back
+  std::vector<std::string> deleted;                // scripts, with their versions
+};
+
+/// What the control plane keeps: the workspace, every version of transformations and libraries, the
+/// sums of topics `counters` and `transformation-report` and the dead letters, each with the
+/// positions read, so that a record is taken exactly once. Thread-safe.
 class Store {
  public:
   static StatusOr<std::unique_ptr<Store>> Open(const std::string& path);
@@ -38,6 +70,20 @@ class Store {
   /// Replaces it. kAborted when another change came between: `workspace.revision` must be one more than
   /// the stored one.
   Status SaveWorkspace(const config::v1::Workspace& workspace);
+  /// kAborted as SaveWorkspace, and when a name or a version's number was taken meanwhile.
+  Status Commit(const StoreChange& change);
+
+  /// By name.
+  StatusOr<std::vector<ScriptRow>> Scripts(config::v1::ScriptType type);
+  /// By id, or else by name or import name. kNotFound.
+  StatusOr<ScriptRow> FindScript(config::v1::ScriptType type, const std::string& id_or_name);
+  /// Newest first.
+  StatusOr<std::vector<config::v1::ScriptVersion>> ScriptVersions(const std::string& script_id);
+  /// By number or id; the latest for "". kNotFound.
+  StatusOr<config::v1::ScriptVersion> FindScriptVersion(const std::string& script_id,
+                                                        const std::string& version);
+  /// Version ids in the order they came in force, without those taken back.
+  StatusOr<std::vector<std::string>> Publications(const std::string& script_id);
 
   /// Offset to read next, 0 for a partition not read yet.
   StatusOr<int64_t> Position(const std::string& topic, int32_t partition);
@@ -46,6 +92,10 @@ class Store {
   /// A letter with `redriven` set marks the one with its id.
   Status AddDeadLetters(const std::vector<delivery::v1::DeadLetter>& letters,
                         const std::string& topic, int32_t partition, int64_t next_offset);
+  Status AddReports(const std::vector<transformation::v1::TransformationReport>& reports,
+                    const std::string& topic, int32_t partition, int64_t next_offset);
+  /// Totals, logs and shadow samples of a transformation; names and numbers are not filled in.
+  StatusOr<config::v1::ScriptReport> Report(const std::string& script_id);
 
   StatusOr<std::vector<CountRow>> Counts();
   /// Newest first. Empty `destination_id`: all; empty `ids`: any.
@@ -58,8 +108,19 @@ class Store {
   explicit Store(std::unique_ptr<Database> database) : database_(std::move(database)) {}
   Status SetPosition(const std::string& topic, int32_t partition, int64_t next_offset);
   Status AddOne(const accounting::v1::Counters& record);
+  Status PutWorkspace(const config::v1::Workspace& workspace);
+  Status PutScript(const ScriptRow& row);
+  Status Delete(const std::string& script_id);
+  Status AddReport(const transformation::v1::VersionReport& report, int64_t at_us);
   template <typename Body>
-  Status InTransaction(Body body);
+  Status InTransaction(Body body) {
+    MutexLock lock(mu_);
+    MR_RETURN_IF_ERROR(database_->Execute("BEGIN IMMEDIATE"));
+    Status status = body();
+    if (status.ok()) status = database_->Execute("COMMIT");
+    if (!status.ok()) (void)database_->Execute("ROLLBACK");
+    return status;
+  }
 
   Mutex mu_;
   std::unique_ptr<Database> database_;

@@ -9,6 +9,8 @@
 
 #include "libs/base/ids.h"
 #include "libs/base/string_map.h"
+#include "services/control-plane/document_entry.h"
+#include "services/control-plane/script_document.h"
 
 namespace millrace::control_plane {
 namespace {
@@ -19,64 +21,6 @@ using config::v1::Destination;
 using config::v1::Source;
 using config::v1::Workspace;
 using google::protobuf::util::MessageDifferencer;
-
-Status Invalid(std::string_view where, std::string_view what) {
-  return Error(StatusCode::kInvalidArgument, "{}: {}", where, what);
-}
-
-/// Reads the fields of one entry and refuses those it does not know.
-class Entry {
- public:
-  Entry(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
-
-  const std::string& where() const { return where_; }
-  Status Text(const char* key, std::string* out) {
-    known_.insert(key);
-    const auto found = json_.find(key);
-    if (found == json_.end()) return OkStatus();
-    if (!found->is_string()) return Invalid(where_, fmt::format("'{}' must be text", key));
-    *out = found->get<std::string>();
-    return OkStatus();
-  }
-  Status Flag(const char* key, bool* out) {
-    known_.insert(key);
-    const auto found = json_.find(key);
-    if (found == json_.end()) return OkStatus();
-    if (!found->is_boolean()) return Invalid(where_, fmt::format("'{}' must be true or false", key));
-    *out = found->get<bool>();
-    return OkStatus();
-  }
-  Status Number(const char* key, int64_t* out) {
-    known_.insert(key);
-    const auto found = json_.find(key);
-    if (found == json_.end()) return OkStatus();
-    if (!found->is_number_integer()) {
-      return Invalid(where_, fmt::format("'{}' must be a whole number", key));
-    }
-    *out = found->get<int64_t>();
-    return OkStatus();
-  }
-  /// The value of `key`, or null.
-  const Json* Any(const char* key) {
-    known_.insert(key);
-    const auto found = json_.find(key);
-    return found == json_.end() ? nullptr : &*found;
-  }
-  Status RefuseOthers() const {
-    for (const auto& [key, value] : json_.items()) {
-      if (known_.contains(key)) continue;
-      std::vector<std::string> known(known_.begin(), known_.end());
-      std::sort(known.begin(), known.end());
-      return Invalid(where_, fmt::format("unknown key '{}'; known: {}", key, fmt::join(known, ", ")));
-    }
-    return OkStatus();
-  }
-
- private:
-  const Json& json_;
-  std::string where_;
-  StringSet known_;
-};
 
 bool IsMask(const Json& json) {
   return json.is_string() && json.get_ref<const std::string&>().rfind("***", 0) == 0;
@@ -231,7 +175,7 @@ std::vector<PlannedChange> DeleteEntities(
   return plan;
 }
 
-Status FillSource(Entry* entry, Source* source) {
+Status FillSource(Entry* entry, const ScriptDraft& draft, Source* source) {
   bool enabled = source->enabled();
   MR_RETURN_IF_ERROR(entry->Flag("enabled", &enabled));
   source->set_enabled(enabled);
@@ -259,10 +203,12 @@ Status FillSource(Entry* entry, Source* source) {
   if (const Json* config = entry->Any("config"); config != nullptr) {
     source->set_config_json(config->dump());
   }
+  MR_RETURN_IF_ERROR(FillChain(entry, draft, source->mutable_transformations()));
   return entry->RefuseOthers();
 }
 
-Status FillDestination(Entry* entry, const DestinationHooks& hooks, Destination* destination) {
+Status FillDestination(Entry* entry, const DestinationHooks& hooks, const ScriptDraft& draft,
+                       Destination* destination) {
   bool enabled = destination->enabled();
   MR_RETURN_IF_ERROR(entry->Flag("enabled", &enabled));
   destination->set_enabled(enabled);
@@ -280,6 +226,7 @@ Status FillDestination(Entry* entry, const DestinationHooks& hooks, Destination*
     MR_RETURN_IF_ERROR(
         Annotate(hooks.validate(destination->type(), destination->config_json()), entry->where()));
   }
+  MR_RETURN_IF_ERROR(FillChain(entry, draft, destination->mutable_transformations()));
   return entry->RefuseOthers();
 }
 
@@ -295,8 +242,9 @@ StatusOr<typename List::value_type*> EndOf(const Entry& entry, const char* kind,
   return by_name;
 }
 
-Status ApplyConnection(const Json& json, size_t index, Workspace* workspace, StringSet* named,
+Status ApplyConnection(const Json& json, size_t index, ScriptDraft* draft, StringSet* named,
                        std::vector<PlannedChange>* plan) {
+  Workspace* workspace = &draft->workspace();
   Entry entry(json, fmt::format("connections[{}]", index));
   std::string id, source_name, destination_name;
   MR_RETURN_IF_ERROR(entry.Text("id", &id));
@@ -334,6 +282,7 @@ Status ApplyConnection(const Json& json, size_t index, Workspace* workspace, Str
   bool enabled = connection->enabled();
   MR_RETURN_IF_ERROR(entry.Flag("enabled", &enabled));
   connection->set_enabled(enabled);
+  MR_RETURN_IF_ERROR(FillChain(&entry, *draft, connection->mutable_transformations()));
   const bool same = !fresh && MessageDifferencer::Equals(before, *connection);
   plan->push_back({.action = fresh ? "create" : same ? "unchanged" : "update",
                    .kind = "connection",
@@ -355,55 +304,48 @@ Status CheckWriteKeys(const Workspace& workspace) {
   return OkStatus();
 }
 
-/// The list under `key`, or an empty one.
-StatusOr<Json> ListOf(const Json& document, const char* key) {
-  const auto found = document.find(key);
-  if (found == document.end() || found->is_null()) return Json::array();
-  if (!found->is_array()) return Invalid(key, "must be a list");
-  for (size_t i = 0; i < found->size(); ++i) {
-    if (!(*found)[i].is_object()) {
-      return Invalid(fmt::format("{}[{}]", key, i), "must hold keys and values");
-    }
-  }
-  return *found;
-}
-
 }  // namespace
 
 StatusOr<std::vector<PlannedChange>> ApplyDocument(const Json& document,
                                                    const DestinationHooks& hooks, bool prune,
-                                                   Workspace* workspace) {
-  if (!document.is_object()) return Invalid("workspace", "must hold sources, destinations, connections");
-  for (const auto& [key, value] : document.items()) {
-    if (key != "sources" && key != "destinations" && key != "connections") {
-      return Invalid("workspace", fmt::format("unknown key '{}'; known: sources, destinations, connections", key));
-    }
+                                                   ScriptDraft* draft) {
+  if (!document.is_object())
+    return Invalid("workspace", "must hold sources, destinations, connections");
+  Entry root(document, "workspace");
+  for (const char* key :
+       {"sources", "destinations", "connections", "transformations", "libraries", "credentials"}) {
+    root.Any(key);
   }
+  MR_RETURN_IF_ERROR(root.RefuseOthers());
+  Workspace* workspace = &draft->workspace();
   std::vector<PlannedChange> plan;
   StringMap<StringSet> named;  // by kind
+  ScriptDocument scripts(document, draft, &plan);
+  MR_RETURN_IF_ERROR(scripts.Apply());
   MR_ASSIGN_OR_RETURN(const Json sources, ListOf(document, "sources"));
   for (size_t i = 0; i < sources.size(); ++i) {
-    MR_RETURN_IF_ERROR(ApplyEntity(sources[i], "source", i, "src_", workspace->mutable_sources(),
-                                   &named["sources"], &plan, FillSource));
+    MR_RETURN_IF_ERROR(ApplyEntity(
+        sources[i], "source", i, "src_", workspace->mutable_sources(), &named["sources"], &plan,
+        [draft](Entry* entry, Source* source) { return FillSource(entry, *draft, source); }));
   }
   MR_ASSIGN_OR_RETURN(const Json destinations, ListOf(document, "destinations"));
   for (size_t i = 0; i < destinations.size(); ++i) {
     MR_RETURN_IF_ERROR(ApplyEntity(destinations[i], "destination", i, "dst_",
                                    workspace->mutable_destinations(), &named["destinations"], &plan,
-                                   [&hooks](Entry* entry, Destination* destination) {
-                                     return FillDestination(entry, hooks, destination);
+                                   [&hooks, draft](Entry* entry, Destination* destination) {
+                                     return FillDestination(entry, hooks, *draft, destination);
                                    }));
   }
   MR_ASSIGN_OR_RETURN(const Json connections, ListOf(document, "connections"));
   for (size_t i = 0; i < connections.size(); ++i) {
-    MR_RETURN_IF_ERROR(
-        ApplyConnection(connections[i], i, workspace, &named["connections"], &plan));
+    MR_RETURN_IF_ERROR(ApplyConnection(connections[i], i, draft, &named["connections"], &plan));
   }
   if (prune) {
     const auto deleted = DeleteEntities(
         [&named](std::string_view kind, const std::string& id) { return !named[kind].contains(id); },
         workspace);
     plan.insert(plan.end(), deleted.begin(), deleted.end());
+    MR_RETURN_IF_ERROR(scripts.Prune());
   }
   MR_RETURN_IF_ERROR(CheckWriteKeys(*workspace));
   return plan;
@@ -426,6 +368,7 @@ Json ToDocument(const Workspace& workspace, const DestinationHooks& hooks) {
     for (const std::string& key : source.write_keys()) one["writeKeys"].push_back(key);
     if (!source.category().empty()) one["category"] = source.category();
     if (source.dedup_window_s() != 0) one["dedupWindowSeconds"] = source.dedup_window_s();
+    AddChain(workspace, source.transformations(), &one);
     document["sources"].push_back(std::move(one));
   }
   for (const Destination& destination : workspace.destinations()) {
@@ -436,13 +379,16 @@ Json ToDocument(const Workspace& workspace, const DestinationHooks& hooks) {
          {"enabled", destination.enabled()},
          {"config",
           Json::parse(hooks.mask(destination.type(), destination.config_json()), nullptr, false)}});
+    AddChain(workspace, destination.transformations(), &document["destinations"].back());
   }
   for (const Connection& connection : workspace.connections()) {
     document["connections"].push_back({{"id", connection.id()},
                                        {"source", connection.source_id()},
                                        {"destination", connection.destination_id()},
                                        {"enabled", connection.enabled()}});
+    AddChain(workspace, connection.transformations(), &document["connections"].back());
   }
+  AddScripts(workspace, &document);
   return document;
 }
 

@@ -11,6 +11,8 @@
 
 namespace millrace::control_plane {
 
+class ScriptDraft;
+
 /// What the control plane asks of destination types; the catalogue answers.
 struct DestinationHooks {
   /// kNotFound: no such type; kInvalidArgument: the configuration does not fit, with key and mend.
@@ -22,21 +24,24 @@ struct DestinationHooks {
 /// One line of a plan.
 struct PlannedChange {
   std::string action;  // create | update | unchanged | delete
-  std::string kind;    // source | destination | connection
+  std::string kind;    // source | destination | connection | transformation | library | credential
   std::string name;
 };
 
-/// Changes `workspace` to what a document asks for: {sources: [{name, type, writeKey, enabled, config}],
-/// destinations: [{name, type, enabled, config}], connections: [{source, destination, enabled}]}.
-/// Entities are matched by `id` or else by `name`; what the document does not name stays, or with `prune`
-/// goes.
+/// Changes `draft` to what a document asks for: {sources: [{name, type, writeKey, enabled,
+/// config}], destinations: [{name, type, enabled, config}], connections: [{source, destination,
+/// enabled}], each with `transformations`, its chain; transformations: [{name, kind, code,
+/// libraries, limits}], libraries:
+/// [{name, importName, code}], credentials: [{key, value, secret}]}.
+/// Entities are matched by `id` or else by `name`; what the document does not name stays, or with
+/// `prune` goes (transformations, libraries and credentials only when the document has that list).
 /// A secret that comes masked ("***...") keeps its stored value.
 ///
-/// kInvalidArgument says which entry and field is wrong and how to mend it; then `workspace` may have
+/// kInvalidArgument says which entry and field is wrong and how to mend it; then `draft` may have
 /// been changed in part and must be thrown away.
 StatusOr<std::vector<PlannedChange>> ApplyDocument(const nlohmann::json& document,
                                                    const DestinationHooks& hooks, bool prune,
-                                                   config::v1::Workspace* workspace);
+                                                   ScriptDraft* draft);
 
 /// Deletes the entity of `kind` (sources, destinations or connections) and, with a source or destination,
 /// its connections.

@@ -3,6 +3,9 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
+#include "libs/event_log/local/test_folder.h"
+#include "services/control-plane/script_draft.h"
+#include "services/control-plane/test_factory.h"
 #include "services/control-plane/testing.h"
 
 namespace millrace::control_plane {
@@ -17,8 +20,30 @@ const char* const kDocument = R"({
   "destinations": [{"name": "hook", "type": "WEBHOOK", "config": {"webhookUrl": "https://x", "secret": "s3cr3t"}}],
   "connections": [{"source": "site", "destination": "hook"}]})";
 
+/// What drafts stand on.
+struct DraftParts {
+  event_log::TestFolder folder;
+  std::unique_ptr<Store> store = *Store::Open(folder.path() + "/store.db");
+  config::LocalSource config;
+  FakeClock clock;
+  TestFactory factory;
+  ScriptDeps deps{.store = *store, .config = config, .clock = clock, .transformers = [this] {
+                    return &factory;
+                  }};
+};
+
+StatusOr<std::vector<PlannedChange>> ApplyTo(const Json& document, Workspace* workspace,
+                                             bool prune = false) {
+  DraftParts parts;
+  parts.config.Set(std::make_shared<const Workspace>(*workspace));
+  ScriptDraft draft(parts.deps);
+  auto plan = ApplyDocument(document, TestHooks(), prune, &draft);
+  *workspace = draft.workspace();
+  return plan;
+}
+
 Strings Apply(const Json& document, Workspace* workspace, bool prune = false) {
-  const auto plan = ApplyDocument(document, TestHooks(), prune, workspace);
+  const auto plan = ApplyTo(document, workspace, prune);
   INFO(Message(plan.status()));
   REQUIRE(plan.ok());
   Strings lines;
@@ -66,8 +91,8 @@ TEST_CASE("of a list, no item takes its neighbour's secret", "[document]") {
   Apply(with_headers(Json::parse(R"([{"from": "B", "to": "********"}])")), &workspace);
   CHECK(Json::parse(workspace.destinations(0).config_json())["headers"] ==
         Json::parse(R"([{"from": "B", "to": "two"}])"));
-  const auto refused = ApplyDocument(with_headers(Json::parse(R"([{"from": "C", "to": "********"}])")),
-                                     TestHooks(), false, &workspace);
+  const auto refused =
+      ApplyTo(with_headers(Json::parse(R"([{"from": "C", "to": "********"}])")), &workspace);
   CHECK(refused.status().code() == StatusCode::kInvalidArgument);
   CHECK(Message(refused.status()).find("destinations[0].config.headers[0].to") != std::string_view::npos);
 }
@@ -136,7 +161,7 @@ TEST_CASE("what is wrong is named with its place", "[document]") {
   }));
   CAPTURE(c.name);
   Workspace workspace;
-  const auto plan = ApplyDocument(Json::parse(c.document), TestHooks(), false, &workspace);
+  const auto plan = ApplyTo(Json::parse(c.document), &workspace);
   CHECK(plan.status().code() == StatusCode::kInvalidArgument);
   INFO(Message(plan.status()));
   CHECK(Message(plan.status()).find(c.message) != std::string_view::npos);
