@@ -7,7 +7,7 @@
 namespace millrace::transformation {
 namespace {
 
-constexpr size_t kMaxKeyBytes = 1 << 10;
+constexpr size_t kMaxKeyBytes = 512;
 constexpr size_t kMaxValueBytes = 64 << 10;
 
 class MemoryState final : public StateScope {
