@@ -108,6 +108,21 @@ else
   echo "skipped: the test with a real country database, which could not be fetched"
 fi
 ctests -LE integration
+begin "transformations"
+check "the examples of transformations" "$build/services/millrace/millrace" transform test docs/examples/transformations
+check "conformance: our own cases" tests/conformance/run.sh --cases tests/conformance/cases
+recorded=${MILLRACE_CONFORMANCE_CASES:-}
+archive=../shared/conformance/open.tar.zst
+if [ -z "$recorded" ] && [ -f "$archive" ]; then
+  recorded=$work/conformance
+  mkdir -p "$recorded"
+  check "recorded cases are unpacked" tar --zstd -xf "$archive" -C "$recorded"
+fi
+if [ -n "$recorded" ]; then
+  check "conformance: recorded cases" tests/conformance/run.sh --cases "$recorded"
+else
+  echo "skipped: recorded cases (MILLRACE_CONFORMANCE_CASES names no folder)"
+fi
 
 [ "$fast" = 1 ] && finish
 

@@ -12,6 +12,7 @@
 #include "libs/config/settings.h"
 #include "services/millrace/cli/runner.h"
 #include "services/millrace/cli/table.h"
+#include "services/millrace/cli/transform_commands.h"
 
 namespace millrace::cli {
 namespace {
@@ -242,6 +243,7 @@ void millrace::AddClientCommands(CLI::App& app) {
   cli::AddSendCommand(app);
   cli::AddDeadLetterCommands(app);
   cli::AddMapCommand(app);
+  cli::AddTransformCommands(app);
   CLI::App* version = app.add_subcommand("version", "Print the version");
   version->footer("Example: millrace version");
   cli::SetWork(version, []() -> StatusOr<int> {

@@ -1,0 +1,20 @@
+#include "services/millrace/cli/transform_commands.h"
+
+#include <CLI/CLI.hpp>
+
+namespace millrace::cli {
+
+void AddTransformCommands(CLI::App& app) {
+  CLI::App* group = app.add_subcommand("transform", "Test and run transformations from files");
+  group->require_subcommand(1);
+  group->footer(
+      "Examples:\n"
+      "  millrace transform test ./transformations\n"
+      "  millrace transform run ./transformations/clean-up/transformation.js < events.ndjson");
+  // Without a server.
+  AddTransformTest(*group);
+  AddTransformRun(*group);
+  // With one.
+}
+
+}  // namespace millrace::cli
