@@ -17,6 +17,12 @@ constexpr size_t kDefaultBodyBytes = 4'096'000;
 constexpr size_t kDefaultEventBytes = 900'000;
 // Deeper bodies are refused as a whole; an event that is too deep by itself costs only itself.
 constexpr int kMaxBodyDepth = 4096;
+// Not ready when the log has taken nothing for so long.
+constexpr std::chrono::microseconds kRefusing = std::chrono::seconds(5);
+
+int64_t MicrosOf(MonotonicTime time) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
+}
 
 size_t Or(uint64_t value, size_t fallback) {
   return value == 0 ? fallback : static_cast<size_t>(value);
@@ -65,19 +71,46 @@ Gateway::Gateway(const settings::v1::GatewaySettings& settings, const Deps& deps
                                           RequestBounds())),
       sources_(deps.config, deps.metrics) {}
 
-Gateway::~Gateway() { appender_.reset(); }
+Gateway::~Gateway() {
+  appender_.reset();
+}
 
 StatusOr<std::unique_ptr<Gateway>> Gateway::Create(const settings::v1::GatewaySettings& settings,
-                                                   const Deps& deps) {
+                                                   Deps deps) {
   MR_RETURN_IF_ERROR(deps.log.Describe(std::string(event_log::kIngestTopic)).status());
   std::unique_ptr<Gateway> gateway(new Gateway(settings, deps));
-  MR_ASSIGN_OR_RETURN(gateway->appender_, deps.log.NewAppender());
+  gateway->appender_ = std::move(deps.appender);
+  if (gateway->appender_ == nullptr) {
+    MR_ASSIGN_OR_RETURN(gateway->appender_, deps.log.NewAppender());
+  }
   return gateway;
 }
 
-bool Gateway::Ready() const { return !draining_.load() && sources_.Ready(); }
+bool Gateway::Ready() const {
+  if (draining_.load() || !sources_.Ready()) return false;
+  const int64_t since = refusing_since_us_.load();
+  if (since == 0) return true;
+  const int64_t now = MicrosOf(clock_.Monotonic());
+  // Once nobody sends any more there is nothing to tell by: requests may come again.
+  return now - since < kRefusing.count() || now - refused_at_us_.load() > 2 * kRefusing.count();
+}
 
-void Gateway::Enter() { running_.fetch_add(1); }
+void Gateway::NoteAppend(bool taken) {
+  if (taken) {
+    if (refusing_since_us_.load(std::memory_order_relaxed) != 0) refusing_since_us_.store(0);
+    return;
+  }
+  const int64_t now = MicrosOf(clock_.Monotonic());
+  int64_t none = 0;
+  // After a silence, what was refused long ago says nothing of now.
+  if (now - refused_at_us_.load() > 2 * kRefusing.count()) refusing_since_us_.store(0);
+  refusing_since_us_.compare_exchange_strong(none, now);
+  refused_at_us_.store(now);
+}
+
+void Gateway::Enter() {
+  running_.fetch_add(1);
+}
 
 void Gateway::Leave() {
   if (running_.fetch_sub(1) != 1 || !draining_.load()) return;
@@ -160,8 +193,10 @@ void Gateway::Handle(http::Request request, http::Responder responder) {
   };
   const bool read = request.method == "GET" || request.method == "HEAD";
   if (request.method == "OPTIONS") {
-    http::Response response{204, {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
-                                  {"Access-Control-Max-Age", "900"}}, {}};
+    http::Response response{
+        204,
+        {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"}, {"Access-Control-Max-Age", "900"}},
+        {}};
     if (const auto wanted = request.Header("access-control-request-headers"); !wanted.empty()) {
       response.headers.emplace_back("Access-Control-Allow-Headers", wanted);
     }
@@ -181,7 +216,8 @@ void Gateway::Handle(http::Request request, http::Responder responder) {
     return ProjectSettings(request, path, call);
   }
   if (read && (path == "/health" || path == "/")) {
-    return AnswerWith(call, {200, {{"Content-Type", "application/json"}},
+    return AnswerWith(call, {200,
+                             {{"Content-Type", "application/json"}},
                              R"({"service":"millrace-gateway","server":"UP","ready":)" +
                                  std::string(Ready() ? "true}" : "false}")});
   }
@@ -227,7 +263,8 @@ void Gateway::Ingest(const Route& route, const http::Request& request, Call call
 void Gateway::IngestBody(const Route& route, const http::Request& request, std::string_view body,
                          std::shared_ptr<const SourceEntry> source, Call call) {
   const bool tolerant = !IsPlainJson(body);
-  if (tolerant && !event::Repair(body, kMaxBodyDepth).ok()) return Answer(call, 400, "invalid json");
+  if (tolerant && !event::Repair(body, kMaxBodyDepth).ok())
+    return Answer(call, 400, "invalid json");
   const bool batch = route.kind == Route::Kind::kBatch;
   const char* const end = body.data() + body.size();
   const char* const begin = event::scan::SkipSpace(body.data(), end);
@@ -235,14 +272,16 @@ void Gateway::IngestBody(const Route& route, const http::Request& request, std::
     return Answer(call, 400, batch ? "empty batch payload" : "event is not a valid rudder event");
   }
   BatchBody outer;
-  if ((batch || source == nullptr) && !ScanBatchBody(body, &outer)) return Answer(call, 400, "invalid json");
+  if ((batch || source == nullptr) && !ScanBatchBody(body, &outer))
+    return Answer(call, 400, "invalid json");
   const bool has_batch = !outer.batch.empty() && outer.batch.front() == '[';
   if (source == nullptr) {
     std::string key = event::DecodeText(outer.write_key);
     if (key.empty() && batch && has_batch) key = WriteKeyOfEvents(outer.batch);
     if (key.empty()) {
-      return Answer(call, 401, route.beacon ? "failed to read writekey from query params"
-                                            : "failed to read writekey from header");
+      return Answer(call, 401,
+                    route.beacon ? "failed to read writekey from query params"
+                                 : "failed to read writekey from header");
     }
     source = sources_.Find(key);
     if (source == nullptr) return Answer(call, 401, "invalid write key");
@@ -289,19 +328,20 @@ void Gateway::Append(const Acceptance& acceptance, std::shared_ptr<const SourceE
                      Call call) {
   const Taken taken{acceptance.accepted(), acceptance.rejected()};
   Enter();
-  appender_->Append(acceptance.records(), [this, taken, repaired = acceptance.repaired(),
-                                           source = std::move(source),
-                                           call = std::move(call)](const Status& status) {
-    if (status.ok()) {
-      CountEvents(*source, taken, repaired);
-      Answer(call, 200, "ok");
-    } else if (status.code() == StatusCode::kInvalidArgument) {
-      Answer(call, 413, "request size exceeds max limit");
-    } else {
-      Answer(call, 503, "service unavailable");
-    }
-    Leave();
-  });
+  appender_->Append(acceptance.records(),
+                    [this, taken, repaired = acceptance.repaired(), source = std::move(source),
+                     call = std::move(call)](const Status& status) {
+                      NoteAppend(status.ok() || status.code() == StatusCode::kInvalidArgument);
+                      if (status.ok()) {
+                        CountEvents(*source, taken, repaired);
+                        Answer(call, 200, "ok");
+                      } else if (status.code() == StatusCode::kInvalidArgument) {
+                        Answer(call, 413, "request size exceeds max limit");
+                      } else {
+                        Answer(call, 503, "service unavailable");
+                      }
+                      Leave();
+                    });
 }
 
 void Gateway::TakeEvents(std::string_view write_key, std::span<const std::string_view> events,
@@ -326,13 +366,14 @@ void Gateway::TakeEvents(std::string_view write_key, std::span<const std::string
   source->bytes->Add(static_cast<double>(bytes));
   const Taken taken{acceptance.accepted(), acceptance.rejected()};
   Enter();
-  appender_->Append(acceptance.records(), [this, taken, repaired = acceptance.repaired(),
-                                           source = std::move(source),
-                                           done = std::move(done)](const Status& status) {
-    if (status.ok()) CountEvents(*source, taken, repaired);
-    done(status, status.ok() ? taken : Taken{});
-    Leave();
-  });
+  appender_->Append(acceptance.records(),
+                    [this, taken, repaired = acceptance.repaired(), source = std::move(source),
+                     done = std::move(done)](const Status& status) {
+                      NoteAppend(status.ok() || status.code() == StatusCode::kInvalidArgument);
+                      if (status.ok()) CountEvents(*source, taken, repaired);
+                      done(status, status.ok() ? taken : Taken{});
+                      Leave();
+                    });
 }
 
 void Gateway::SourceConfig(const http::Request& request, const Call& call) const {
@@ -358,13 +399,13 @@ void Gateway::ProjectSettings(const http::Request& request, std::string_view wri
   // Segment's SDK sends with the key and to the host that stand here.
   const std::string host = std::string(request.Header("host")) + "/v1";
   const bool tls = request.Header("x-forwarded-proto") == "https";
-  std::string body = R"({"integrations":{"Segment.io":{"apiKey":)" + event::QuoteJson(write_key) +
-                     R"(,"apiHost":)" + event::QuoteJson(host) + R"(,"protocol":")" +
-                     (tls ? "https" : "http") +
-                     R"(","unbundledIntegrations":[],"addBundledMetadata":true}},)"
-                     R"("plan":{"track":{"__default":{"enabled":true}},"identify":{"__default":{"enabled":true}},)"
-                     R"("group":{"__default":{"enabled":true}}},"edgeFunction":{},"remotePlugins":[],)"
-                     R"("analyticsNextEnabled":true})";
+  std::string body =
+      R"({"integrations":{"Segment.io":{"apiKey":)" + event::QuoteJson(write_key) +
+      R"(,"apiHost":)" + event::QuoteJson(host) + R"(,"protocol":")" + (tls ? "https" : "http") +
+      R"(","unbundledIntegrations":[],"addBundledMetadata":true}},)"
+      R"("plan":{"track":{"__default":{"enabled":true}},"identify":{"__default":{"enabled":true}},)"
+      R"("group":{"__default":{"enabled":true}}},"edgeFunction":{},"remotePlugins":[],)"
+      R"("analyticsNextEnabled":true})";
   AnswerWith(call, {200, {{"Content-Type", "application/json"}}, std::move(body)});
 }
 

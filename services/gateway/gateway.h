@@ -28,6 +28,8 @@ struct Deps {
   config::ConfigSource& config;
   telemetry::Metrics& metrics;
   Clock& clock = SystemClock();
+  /// The appender to use instead of one of `log`, e.g. one that spills.
+  std::unique_ptr<event_log::Appender> appender = nullptr;
 };
 
 /// The ingestion API: RudderStack's and Segment's paths, answered as their SDKs expect. An event is
@@ -39,22 +41,23 @@ class Gateway {
  public:
   /// Errors: kNotFound when the log has no topic `ingest`; those of the log.
   static StatusOr<std::unique_ptr<Gateway>> Create(const settings::v1::GatewaySettings& settings,
-                                                   const Deps& deps);
+                                                   Deps deps);
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;
   ~Gateway();
 
   /// Answers one request. An http::Handler.
   void Handle(http::Request request, http::Responder responder);
-  /// Whether a workspace has come and requests are taken.
+  /// Whether a workspace has come and requests are taken. False too after 5 s in which the log took
+  /// nothing of what it was given.
   bool Ready() const;
-  /// Waits until every request under way is answered; false after `deadline`. From now on Ready() is
-  /// false, so that load balancers turn away; requests that still come are served.
+  /// Waits until every request under way is answered; false after `deadline`. From now on Ready()
+  /// is false, so that load balancers turn away; requests that still come are served.
   bool Drain(std::chrono::milliseconds deadline);
 
-  /// For the gRPC service: takes `events` for `write_key` and calls `done` once, from any thread. OK: all
-  /// are durable. Errors: kUnauthenticated (unknown key), kFailedPrecondition (disabled source),
-  /// kInvalidArgument (no events), and those of Appender::Append.
+  /// For the gRPC service: takes `events` for `write_key` and calls `done` once, from any thread.
+  /// OK: all are durable. Errors: kUnauthenticated (unknown key), kFailedPrecondition (disabled
+  /// source), kInvalidArgument (no events), and those of Appender::Append.
   struct Taken {
     uint32_t accepted = 0;
     uint32_t rejected = 0;
@@ -82,6 +85,7 @@ class Gateway {
                        const Call& call) const;
   void Enter();
   void Leave();
+  void NoteAppend(bool taken);
   void CountEvents(const SourceEntry& source, const Taken& taken, uint32_t repaired) const;
   std::string_view RemoteIp(const http::Request& request) const;
 
@@ -95,6 +99,9 @@ class Gateway {
   mutable std::atomic<telemetry::Counter*> requests_by_status_[600] = {};
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> running_{0};
+  // Monotonic microseconds; 0: the last append was taken.
+  std::atomic<int64_t> refusing_since_us_{0};
+  std::atomic<int64_t> refused_at_us_{0};
   Mutex mu_;
   std::condition_variable idle_;
   std::unique_ptr<event_log::Appender> appender_;  // last: its callbacks use the rest

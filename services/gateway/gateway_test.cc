@@ -1,106 +1,15 @@
 #include "services/gateway/gateway.h"
 
-#include <zlib.h>
-
 #include <catch2/catch.hpp>
-#include <optional>
 
-#include "libs/base/hash.h"
-#include "libs/config/local_source.h"
 #include "libs/event/event_fields.h"
-#include "libs/testing/memory_log.h"
+#include "services/gateway/test_fixture.h"
 
 using namespace millrace;
+using namespace millrace::gateway::test;
 using gateway::Gateway;
 
 namespace {
-
-class Answered final : public http::Responder::Impl {
- public:
-  void Send(http::Response response) override { response_ = std::move(response); }
-  std::shared_ptr<http::StreamWriter> Stream(http::Response) override { return nullptr; }
-  const std::optional<http::Response>& response() const { return response_; }
-
- private:
-  std::optional<http::Response> response_;
-};
-
-std::string Basic(std::string_view key) { return "Basic " + EncodeBase64(std::string(key) + ":"); }
-
-std::string Gzip(std::string_view text) {
-  z_stream stream{};
-  REQUIRE(deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-  std::string packed(deflateBound(&stream, text.size()) + 32, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-  stream.avail_out = static_cast<uInt>(packed.size());
-  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
-  packed.resize(stream.total_out);
-  deflateEnd(&stream);
-  return packed;
-}
-
-std::string HeaderOf(const http::Response& response, std::string_view name) {
-  for (const auto& [key, value] : response.headers) {
-    if (key == name) return value;
-  }
-  return {};
-}
-
-// A gateway with one source (keys `key` and `old`) and a disabled one (`off`), before a log in memory.
-class Fixture {
- public:
-  explicit Fixture(bool with_workspace = true, settings::v1::GatewaySettings settings = {}) {
-    REQUIRE(log.EnsureTopic("ingest", {}).ok());
-    if (with_workspace) SetWorkspace();
-    auto made = Gateway::Create(settings, {log, config, metrics, clock});
-    REQUIRE(made.ok());
-    gate = *std::move(made);
-  }
-  void SetWorkspace() {
-    auto workspace = std::make_shared<config::v1::Workspace>();
-    workspace->set_id("ws");
-    auto* source = workspace->add_sources();
-    source->set_id("src");
-    source->add_write_keys("key");
-    source->add_write_keys("old");
-    source->set_enabled(true);
-    auto* disabled = workspace->add_sources();
-    disabled->set_id("src2");
-    disabled->add_write_keys("off");
-    config.Set(workspace);
-  }
-  http::Response Send(http::Request request) {
-    auto answered = std::make_shared<Answered>();
-    gate->Handle(std::move(request), http::Responder(answered));
-    REQUIRE(answered->response().has_value());
-    return *answered->response();
-  }
-  http::Response Post(const std::string& target, std::string body, http::Headers headers) {
-    const size_t question = target.find('?');
-    http::Request request{.method = "POST", .path = target.substr(0, question)};
-    if (question != std::string::npos) request.query = target.substr(question + 1);
-    request.headers = std::move(headers);
-    request.body = Bytes(std::move(body));
-    request.remote_ip = "192.0.2.7";
-    return Send(std::move(request));
-  }
-  http::Response Post(const std::string& target, std::string body) {
-    return Post(target, std::move(body), {{"authorization", Basic("key")}});
-  }
-  event::v1::EventMeta Meta(size_t index) const {
-    event::v1::EventMeta meta;
-    REQUIRE(meta.ParseFromString(log.records().at(index).meta));
-    return meta;
-  }
-
-  testing::MemoryLog log;
-  config::LocalSource config;
-  telemetry::Metrics metrics;
-  FakeClock clock;
-  std::unique_ptr<Gateway> gate;
-};
 
 const std::string kTrack =
     R"({"messageId":"m1","userId":"u1","anonymousId":"a1","type":"track","event":"E","timestamp":"2026-01-01T00:00:00Z"})";
@@ -130,13 +39,22 @@ TEST_CASE("A whole event is appended byte for byte", "[gateway]") {
 }
 
 TEST_CASE("Every path, with and without slash, names its type", "[gateway]") {
-  struct Case { std::string path; event::v1::EventType type; };
-  const auto c = GENERATE(values<Case>({{"/v1/identify", event::v1::IDENTIFY}, {"/v1/i", event::v1::IDENTIFY},
-                                        {"/v1/track/", event::v1::TRACK}, {"/v1/t", event::v1::TRACK},
-                                        {"/v1/page", event::v1::PAGE}, {"/v1/p", event::v1::PAGE},
-                                        {"/v1/screen", event::v1::SCREEN}, {"/v1/s", event::v1::SCREEN},
-                                        {"/v1/group", event::v1::GROUP}, {"/v1/g/", event::v1::GROUP},
-                                        {"/v1/alias", event::v1::ALIAS}, {"/v1/a", event::v1::ALIAS},
+  struct Case {
+    std::string path;
+    event::v1::EventType type;
+  };
+  const auto c = GENERATE(values<Case>({{"/v1/identify", event::v1::IDENTIFY},
+                                        {"/v1/i", event::v1::IDENTIFY},
+                                        {"/v1/track/", event::v1::TRACK},
+                                        {"/v1/t", event::v1::TRACK},
+                                        {"/v1/page", event::v1::PAGE},
+                                        {"/v1/p", event::v1::PAGE},
+                                        {"/v1/screen", event::v1::SCREEN},
+                                        {"/v1/s", event::v1::SCREEN},
+                                        {"/v1/group", event::v1::GROUP},
+                                        {"/v1/g/", event::v1::GROUP},
+                                        {"/v1/alias", event::v1::ALIAS},
+                                        {"/v1/a", event::v1::ALIAS},
                                         {"/v1/merge", event::v1::MERGE}}));
   CAPTURE(c.path);
   Fixture f;
@@ -152,14 +70,19 @@ TEST_CASE("Every path, with and without slash, names its type", "[gateway]") {
 }
 
 TEST_CASE("What is missing is spliced in and the rest stays", "[gateway]") {
-  struct Case { const char* name; std::string path, body, value; };
+  struct Case {
+    const char* name;
+    std::string path, body, value;
+  };
   const auto c = GENERATE(values<Case>({
       {"null anonymousId", "/v1/track",
        R"({"messageId":"m","userId":"u","anonymousId":null,"type":"track","timestamp":"t","n":1.50})",
        R"({"messageId":"m","userId":"u","type":"track","timestamp":"t","n":1.50})"},
-      {"type of the path wins", "/v1/page", R"({"messageId":"m","userId":"u","type":"track","timestamp":"t"})",
+      {"type of the path wins", "/v1/page",
+       R"({"messageId":"m","userId":"u","type":"track","timestamp":"t"})",
        R"({"messageId":"m","userId":"u","type":"page","timestamp":"t"})"},
-      {"numeric user id", "/v1/track", R"({"messageId":"m","userId":42,"type":"track","timestamp":"t"})",
+      {"numeric user id", "/v1/track",
+       R"({"messageId":"m","userId":42,"type":"track","timestamp":"t"})",
        R"({"messageId":"m","userId":42,"type":"track","timestamp":"t"})"},
       {"no time", "/v1/track", R"({"messageId":"m","userId":"u","type":"track"})",
        R"({"originalTimestamp":"2026-01-01T00:00:00.000Z","messageId":"m","userId":"u","type":"track"})"},
@@ -177,7 +100,12 @@ TEST_CASE("What is missing is spliced in and the rest stays", "[gateway]") {
 }
 
 TEST_CASE("Status codes and bodies", "[gateway]") {
-  struct Case { const char* name; std::string target, body, key; int status; std::string answer; };
+  struct Case {
+    const char* name;
+    std::string target, body, key;
+    int status;
+    std::string answer;
+  };
   const std::string ok_batch = R"({"batch":[)" + kTrack + "]}";
   const auto c = GENERATE_COPY(values<Case>({
       {"batch", "/v1/batch", ok_batch, "key", 200, "ok"},
@@ -186,14 +114,18 @@ TEST_CASE("Status codes and bodies", "[gateway]") {
       {"import", "/v1/import/", ok_batch, "key", 200, "ok"},
       {"key in the query", "/beacon/v1/batch?writeKey=key", ok_batch, "", 200, "ok"},
       {"escaped key in the query", "/v1/batch?x=1&writeKey=k%65y", ok_batch, "", 200, "ok"},
-      {"key in the body", "/v1/batch", R"({"writeKey":"key","batch":[)" + kTrack + "]}", "", 200, "ok"},
-      {"key in the message", "/v1/batch", R"({"batch":[{},{"writeKey":"key","type":"page","userId":"u"}]})", "", 200, "ok"},
+      {"key in the body", "/v1/batch", R"({"writeKey":"key","batch":[)" + kTrack + "]}", "", 200,
+       "ok"},
+      {"key in the message", "/v1/batch",
+       R"({"batch":[{},{"writeKey":"key","type":"page","userId":"u"}]})", "", 200, "ok"},
       {"key in the event", "/v1/t", R"({"writeKey":"key","userId":"u"})", "", 200, "ok"},
       {"byte order mark", "/v1/batch", "\xef\xbb\xbf" + ok_batch, "key", 200, "ok"},
       {"no key", "/v1/batch", ok_batch, "", 401, "failed to read writekey from header\n"},
-      {"no key of a beacon", "/beacon/v1/batch", ok_batch, "", 401, "failed to read writekey from query params\n"},
+      {"no key of a beacon", "/beacon/v1/batch", ok_batch, "", 401,
+       "failed to read writekey from query params\n"},
       {"unknown key", "/v1/batch", ok_batch, "nokey", 401, "invalid write key\n"},
-      {"unknown key in the body", "/v1/batch", R"({"writeKey":"x","batch":[]})", "", 401, "invalid write key\n"},
+      {"unknown key in the body", "/v1/batch", R"({"writeKey":"x","batch":[]})", "", 401,
+       "invalid write key\n"},
       {"disabled source", "/v1/batch", ok_batch, "off", 404, "source is disabled\n"},
       {"no body", "/v1/batch", "", "key", 400, "request body is nil\n"},
       {"no JSON", "/v1/batch", "{oops", "key", 400, "invalid json\n"},
@@ -204,12 +136,18 @@ TEST_CASE("Status codes and bodies", "[gateway]") {
       {"no batch", "/v1/batch", "{}", "key", 400, "empty batch payload\n"},
       {"batch is no array", "/v1/batch", R"({"batch":{}})", "key", 400, "empty batch payload\n"},
       {"body is an array", "/v1/batch", "[]", "key", 400, "empty batch payload\n"},
-      {"nobody", "/v1/track", R"({"event":"E"})", "key", 400, "request neither has anonymousId nor userId\n"},
-      {"nobody, null", "/v1/track", R"({"userId":null,"anonymousId":""})", "key", 400, "request neither has anonymousId nor userId\n"},
+      {"nobody", "/v1/track", R"({"event":"E"})", "key", 400,
+       "request neither has anonymousId nor userId\n"},
+      {"nobody, null", "/v1/track", R"({"userId":null,"anonymousId":""})", "key", 400,
+       "request neither has anonymousId nor userId\n"},
       {"event is no object", "/v1/track", "[1]", "key", 400, "event is not a valid rudder event\n"},
-      {"nested too deep", "/v1/track", R"({"userId":"u","p":)" + std::string(200, '[') + std::string(200, ']') + "}", "key", 400, "invalid json\n"},
-      {"large event", "/v1/track", R"({"userId":"u","p":")" + std::string(1'000'000, 'x') + "\"}", "key", 413, "request size exceeds max limit\n"},
-      {"large body", "/v1/batch", std::string(5'000'000, ' '), "key", 413, "request size exceeds max limit\n"},
+      {"nested too deep", "/v1/track",
+       R"({"userId":"u","p":)" + std::string(200, '[') + std::string(200, ']') + "}", "key", 400,
+       "invalid json\n"},
+      {"large event", "/v1/track", R"({"userId":"u","p":")" + std::string(1'000'000, 'x') + "\"}",
+       "key", 413, "request size exceeds max limit\n"},
+      {"large body", "/v1/batch", std::string(5'000'000, ' '), "key", 413,
+       "request size exceeds max limit\n"},
       {"unknown path", "/v1/dance", ok_batch, "key", 404, "no such path\n"},
   }));
   CAPTURE(c.name);
@@ -225,17 +163,22 @@ TEST_CASE("Status codes and bodies", "[gateway]") {
 
 TEST_CASE("One bad event does not cost its batch", "[gateway]") {
   Fixture f;
-  const std::string deep = R"({"messageId":"m4","userId":"u","type":"track","p":)" + std::string(200, '[') +
-                           std::string(200, ']') + "}";
+  const std::string deep = R"({"messageId":"m4","userId":"u","type":"track","p":)" +
+                           std::string(200, '[') + std::string(200, ']') + "}";
   const std::string body =
-      R"({"sentAt":"2026-01-01T00:00:05Z","batch":[)" + kTrack + R"(, 17 ,{"type":"dance","userId":"u"},)" +
-      R"({"type":"track"},)" + deep + R"(,{"messageId":"m5","type":"page","userId":"u","timestamp":"t","name":"\udc00"},)" +
+      R"({"sentAt":"2026-01-01T00:00:05Z","batch":[)" + kTrack +
+      R"(, 17 ,{"type":"dance","userId":"u"},)" + R"({"type":"track"},)" + deep +
+      R"(,{"messageId":"m5","type":"page","userId":"u","timestamp":"t","name":"\udc00"},)" +
       R"({"messageId":"m6","type":"page","userId":"u","timestamp":"t","sentAt":"s"}]})";
   CHECK(f.Post("/v1/batch", body).status == 200);
   REQUIRE(f.log.records().size() == 7);
-  const std::vector<std::string> reasons = {"", "event is not a JSON object", "event has no known type",
+  const std::vector<std::string> reasons = {"",
+                                            "event is not a JSON object",
+                                            "event has no known type",
                                             "event has neither anonymousId nor userId",
-                                            "event is nested deeper than 128", "", ""};
+                                            "event is nested deeper than 128",
+                                            "",
+                                            ""};
   for (size_t i = 0; i < reasons.size(); ++i) {
     CAPTURE(i);
     CHECK(f.Meta(i).rejected_reason() == reasons[i]);
@@ -244,7 +187,8 @@ TEST_CASE("One bad event does not cost its batch", "[gateway]") {
   }
   CHECK(f.log.records()[1].value == "17");
   CHECK(f.log.records()[4].value == deep);
-  CHECK(f.log.records()[5].value == R"({"messageId":"m5","type":"page","userId":"u","timestamp":"t","name":"\ufffd"})");
+  CHECK(f.log.records()[5].value ==
+        R"({"messageId":"m5","type":"page","userId":"u","timestamp":"t","name":"\ufffd"})");
   CHECK(f.Meta(5).repairs() == 1);
   const std::string metrics = f.metrics.Render();
   CHECK_THAT(metrics, Catch::Contains("millrace_gateway_events_accepted_total{source=\"src\"} 3"));
@@ -260,14 +204,16 @@ TEST_CASE("An event that no log would take costs only itself", "[gateway]") {
     return settings;
   }());
   const std::string good = R"({"type":"track","userId":"u","messageId":"good","event":"E"})";
-  const std::string long_id =
-      R"({"type":"track","userId":")" + std::string(5000, 'u') + R"(","messageId":"m1","event":"E"})";
+  const std::string long_id = R"({"type":"track","userId":")" + std::string(5000, 'u') +
+                              R"(","messageId":"m1","event":"E"})";
   // Each byte that is no UTF-8 becomes three.
-  const std::string grows =
-      R"({"type":"track","userId":"u","messageId":"m2","event":")" + std::string(19'000, '\xff') + "\"}";
-  CHECK(f.Post("/v1/batch", R"({"batch":[)" + long_id + "," + good + "," + grows + "]}").status == 200);
+  const std::string grows = R"({"type":"track","userId":"u","messageId":"m2","event":")" +
+                            std::string(19'000, '\xff') + "\"}";
+  CHECK(f.Post("/v1/batch", R"({"batch":[)" + long_id + "," + good + "," + grows + "]}").status ==
+        200);
   REQUIRE(f.log.records().size() == 3);
-  CHECK(f.Meta(0).rejected_reason() == "messageId, userId or anonymousId is longer than 4096 bytes");
+  CHECK(f.Meta(0).rejected_reason() ==
+        "messageId, userId or anonymousId is longer than 4096 bytes");
   CHECK(f.Meta(0).user_id().empty());
   CHECK(f.log.records()[0].key.size() < 100);
   CHECK(f.Meta(1).rejected_reason().empty());
@@ -288,18 +234,21 @@ TEST_CASE("gzip, whatever the type says", "[gateway]") {
   const std::string bomb = Gzip(std::string(100'000'000, ' '));
   REQUIRE(bomb.size() < 200'000);
   CHECK(f.Post("/v1/batch", bomb, headers).status == 413);
-  CHECK(f.Post("/v1/batch", "x", {{"authorization", Basic("key")}, {"content-encoding", "br"}}).status == 400);
+  CHECK(f.Post("/v1/batch", "x", {{"authorization", Basic("key")}, {"content-encoding", "br"}})
+            .status == 400);
 }
 
 TEST_CASE("Browsers are told that they may", "[gateway]") {
   Fixture f;
   http::Request preflight{.method = "OPTIONS", .path = "/v1/track"};
-  preflight.headers = {{"origin", "https://shop.example"},
-                       {"access-control-request-headers", "anonymousid,authorization,rsa-retry-attempt"}};
+  preflight.headers = {
+      {"origin", "https://shop.example"},
+      {"access-control-request-headers", "anonymousid,authorization,rsa-retry-attempt"}};
   const auto allowed = f.Send(preflight);
   CHECK(allowed.status == 204);
   CHECK(HeaderOf(allowed, "Access-Control-Allow-Origin") == "https://shop.example");
-  CHECK(HeaderOf(allowed, "Access-Control-Allow-Headers") == "anonymousid,authorization,rsa-retry-attempt");
+  CHECK(HeaderOf(allowed, "Access-Control-Allow-Headers") ==
+        "anonymousid,authorization,rsa-retry-attempt");
   CHECK(HeaderOf(allowed, "Access-Control-Allow-Credentials") == "true");
   CHECK(HeaderOf(allowed, "Access-Control-Max-Age") == "900");
   const auto refused = f.Post("/v1/track", "{}", {{"origin", "https://shop.example"}});
@@ -312,16 +261,21 @@ TEST_CASE("What SDKs ask for before they send", "[gateway]") {
   http::Request request{.method = "GET", .path = "/sourceConfig/", .query = "p=npm&writeKey=key"};
   auto response = f.Send(request);
   CHECK(response.status == 200);
-  CHECK_THAT(response.body, Catch::StartsWith(R"({"source":{"id":"src",)") && Catch::Contains(R"("config":{},"destinations":[])"));
+  CHECK_THAT(response.body, Catch::StartsWith(R"({"source":{"id":"src",)") &&
+                                Catch::Contains(R"("config":{},"destinations":[])"));
   request.query = "writeKey=nope";
   CHECK(f.Send(request).status == 401);
-  http::Request settings{.method = "GET", .path = "/v1/projects/key/settings", .headers = {{"host", "in.example:80"}}};
-  CHECK_THAT(f.Send(settings).body, Catch::Contains(R"("apiKey":"key","apiHost":"in.example:80/v1")"));
+  http::Request settings{
+      .method = "GET", .path = "/v1/projects/key/settings", .headers = {{"host", "in.example:80"}}};
+  CHECK_THAT(f.Send(settings).body,
+             Catch::Contains(R"("apiKey":"key","apiHost":"in.example:80/v1")"));
 }
 
 TEST_CASE("Health and readiness", "[gateway]") {
   Fixture f(false);
-  const auto get = [&f](const std::string& path) { return f.Send({.method = "GET", .path = path}).status; };
+  const auto get = [&f](const std::string& path) {
+    return f.Send({.method = "GET", .path = path}).status;
+  };
   CHECK(get("/health") == 200);
   CHECK(get("/health/live") == 200);
   CHECK(get("/health/ready") == 503);
@@ -337,7 +291,8 @@ TEST_CASE("Acknowledged when the log has it, and not before", "[gateway]") {
   Fixture f;
   f.log.Hold();
   auto answered = std::make_shared<Answered>();
-  http::Request request{.method = "POST", .path = "/v1/track", .headers = {{"authorization", Basic("key")}}};
+  http::Request request{
+      .method = "POST", .path = "/v1/track", .headers = {{"authorization", Basic("key")}}};
   request.body = Bytes(kTrack);
   f.gate->Handle(request, http::Responder(answered));
   CHECK_FALSE(answered->response().has_value());
@@ -350,7 +305,8 @@ TEST_CASE("Acknowledged when the log has it, and not before", "[gateway]") {
 
 TEST_CASE("A log that cannot take it", "[gateway]") {
   Fixture f;
-  const auto code = GENERATE(StatusCode::kUnavailable, StatusCode::kResourceExhausted, StatusCode::kInternal);
+  const auto code =
+      GENERATE(StatusCode::kUnavailable, StatusCode::kResourceExhausted, StatusCode::kInternal);
   f.log.FailWith(MakeStatus(code, "no"));
   const auto response = f.Post("/v1/track", kTrack);
   CHECK(response.status == 503);
@@ -361,9 +317,35 @@ TEST_CASE("A log that cannot take it", "[gateway]") {
   CHECK(f.log.records().empty());
 }
 
+TEST_CASE("A gateway whose log takes nothing for 5 s says that it is not ready", "[gateway]") {
+  Fixture f;
+  CHECK(f.gate->Ready());
+  f.log.FailWith(MakeStatus(StatusCode::kUnavailable, "away"));
+  const auto refused = f.Post("/v1/track", kTrack);
+  CHECK(refused.status == 503);
+  CHECK_FALSE(HeaderOf(refused, "Retry-After").empty());
+  CHECK(f.gate->Ready());  // that may pass
+  f.clock.Advance(std::chrono::seconds(6));
+  f.Post("/v1/track", kTrack);
+  CHECK_FALSE(f.gate->Ready());
+  f.clock.Advance(std::chrono::seconds(11));
+  CHECK(f.gate->Ready());  // nobody has asked for long: it may be tried
+  f.Post("/v1/track", kTrack);
+  CHECK(f.gate->Ready());
+  f.clock.Advance(std::chrono::seconds(6));
+  f.Post("/v1/track", kTrack);
+  CHECK_FALSE(f.gate->Ready());
+  f.log.FailWith(OkStatus());
+  CHECK(f.Post("/v1/track", kTrack).status == 200);
+  CHECK(f.gate->Ready());
+}
+
 TEST_CASE("Events over gRPC follow the same rules", "[gateway]") {
   Fixture f;
-  struct Result { Status status; Gateway::Taken taken; };
+  struct Result {
+    Status status;
+    Gateway::Taken taken;
+  };
   const auto take = [&f](std::string_view key, const std::vector<std::string_view>& events) {
     Result result;
     f.gate->TakeEvents(key, events, "192.0.2.7", [&result](Status status, Gateway::Taken taken) {
@@ -371,7 +353,8 @@ TEST_CASE("Events over gRPC follow the same rules", "[gateway]") {
     });
     return result;
   };
-  const auto result = take("key", {kTrack, R"({"type":"track"})", "{oops", R"({"type":"page","userId":"\ud800"})", "{} {}", ""});
+  const auto result = take("key", {kTrack, R"({"type":"track"})", "{oops",
+                                   R"({"type":"page","userId":"\ud800"})", "{} {}", ""});
   CHECK(result.status.ok());
   CHECK(result.taken.accepted == 2);
   CHECK(result.taken.rejected == 4);
