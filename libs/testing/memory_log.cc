@@ -75,6 +75,11 @@ std::vector<MemoryLog::Stored> MemoryLog::records() const {
   return records_;
 }
 
+void MemoryLog::Clear() {
+  MutexLock lock(mu_);
+  records_.clear();
+}
+
 void MemoryLog::FailWith(Status status) {
   MutexLock lock(mu_);
   failure_ = std::move(status);

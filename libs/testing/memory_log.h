@@ -11,9 +11,9 @@
 
 namespace millrace::testing {
 
-/// An event log for tests of what appends: it keeps the records in memory, answers at once or when told
-/// to, and fails on request. It has no consumers and no transactions (kUnimplemented); tests of those
-/// use the local log. Thread-safe.
+/// An event log for tests of what appends: it keeps the records in memory, answers at once or when
+/// told to, and fails on request. It has no consumers and no transactions (kUnimplemented); tests
+/// of those use the local log. Thread-safe.
 class MemoryLog final : public event_log::EventLog {
  public:
   struct Stored {
@@ -33,6 +33,8 @@ class MemoryLog final : public event_log::EventLog {
 
   /// What was appended so far, in order.
   std::vector<Stored> records() const;
+  /// Forgets what was appended.
+  void Clear();
   /// From now on appends fail with `status` (OK: succeed).
   void FailWith(Status status);
   /// From now on answers wait for Release.
