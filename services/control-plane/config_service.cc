@@ -103,7 +103,7 @@ class ConfigServerImpl final : public ConfigServer, public config::v1::ConfigSer
     server_->Wait();
   }
 
-  Status Listen(const std::string& address) {
+  Status Listen(const std::string& address, grpc::Service* other) {
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -111,6 +111,7 @@ class ConfigServerImpl final : public ConfigServer, public config::v1::ConfigSer
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
     builder.RegisterService(this);
+    if (other != nullptr) builder.RegisterService(other);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
       return Error(StatusCode::kFailedPrecondition,
@@ -147,9 +148,10 @@ class ConfigServerImpl final : public ConfigServer, public config::v1::ConfigSer
 
 StatusOr<std::unique_ptr<ConfigServer>> ConfigServer::Start(const std::string& address,
                                                             std::string token,
-                                                            config::ConfigSource& source) {
+                                                            config::ConfigSource& source,
+                                                            grpc::Service* other) {
   auto server = std::make_unique<ConfigServerImpl>(std::move(token), source);
-  MR_RETURN_IF_ERROR(server->Listen(address));
+  MR_RETURN_IF_ERROR(server->Listen(address, other));
   return server;
 }
 

@@ -1,5 +1,6 @@
 #include "services/control-plane/control_plane.h"
 
+#include <grpcpp/impl/service_type.h>
 #include <pthread.h>
 
 #include <condition_variable>
@@ -15,6 +16,7 @@
 #include "services/control-plane/api.h"
 #include "services/control-plane/config_service.h"
 #include "services/control-plane/log_reader.h"
+#include "services/control-plane/script_grpc.h"
 #include "services/control-plane/store.h"
 
 namespace millrace::control_plane {
@@ -52,6 +54,7 @@ class ControlPlaneImpl final : public ControlPlane {
         scripts_(script_deps_, reader_),
         test_runs_(script_deps_, deps.log),
         script_routes_(scripts_, test_runs_, script_threads_),
+        script_service_(MakeScriptService(scripts_, test_runs_, script_threads_, token)),
         api_({.log = deps.log,
               .clock = deps.clock,
               .store = *store_,
@@ -71,8 +74,8 @@ class ControlPlaneImpl final : public ControlPlane {
 
   Status Start() override {
     if (!grpc_address_.empty()) {
-      MR_ASSIGN_OR_RETURN(config_server_,
-                          ConfigServer::Start(grpc_address_, service_token_, config_));
+      MR_ASSIGN_OR_RETURN(config_server_, ConfigServer::Start(grpc_address_, service_token_,
+                                                              config_, script_service_.get()));
     }
     reader_.Start();
     thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
@@ -90,6 +93,7 @@ class ControlPlaneImpl final : public ControlPlane {
   }
 
   config::ConfigSource& config() override { return config_; }
+  int grpc_port() const override { return config_server_ == nullptr ? 0 : config_server_->port(); }
 
   void Handle(http::Request request, http::Responder responder) override {
     {
@@ -120,13 +124,14 @@ class ControlPlaneImpl final : public ControlPlane {
   const std::string service_token_;
   std::unique_ptr<Store> store_;
   config::LocalSource config_;
-  std::unique_ptr<ConfigServer> config_server_;
   LogReader reader_;
   const ScriptDeps script_deps_;
   Scripts scripts_;
   ScriptTestRun test_runs_;
   ScriptThreads script_threads_;
   ScriptRoutes script_routes_;
+  const std::unique_ptr<grpc::Service> script_service_;
+  std::unique_ptr<ConfigServer> config_server_;
   Api api_;
   Mutex mu_;
   std::condition_variable_any wake_;

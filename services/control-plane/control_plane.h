@@ -36,6 +36,8 @@ class ControlPlane {
   virtual void Stop() = 0;
   /// The workspace, for the services of the same process.
   virtual config::ConfigSource& config() = 0;
+  /// Of configuration and transformations over gRPC; 0 when it is not served.
+  virtual int grpc_port() const = 0;
   /// Requests below /api/. Answers from a thread of its own.
   virtual void Handle(http::Request request, http::Responder responder) = 0;
 };

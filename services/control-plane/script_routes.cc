@@ -95,7 +95,7 @@ StatusOr<Json> ScriptRoutes::Route(const http::Request& request, const Path& pat
 StatusOr<Json> ScriptRoutes::RouteCredentials(const http::Request& request, const Path& path) {
   if (path.size() == 1) {
     if (request.method != "GET") return NotTaken(request, "GET");
-    MR_ASSIGN_OR_RETURN(const Json answer, ToJson(scripts_.ListCredentials()));
+    MR_ASSIGN_OR_RETURN(const Json answer, ToJson(scripts_.ListCredentials({})));
     return answer["credentials"];
   }
   if (path.size() == 2 && request.method == "PUT") {

@@ -7,9 +7,9 @@
 
 #include "libs/base/ids.h"
 #include "libs/event/event_fields.h"
+#include "libs/transformation/memory_state.h"
 #include "services/control-plane/event_json.h"
 #include "services/control-plane/field_difference.h"
-#include "services/control-plane/memory_state.h"
 #include "services/control-plane/script_rules.h"
 #include "services/control-plane/secret_mask.h"
 
@@ -34,7 +34,7 @@ struct Waiting {
   std::condition_variable_any changed;
   std::optional<std::vector<Output>> outputs ABSL_GUARDED_BY(mu);
   std::vector<std::string> message_ids;
-  MemoryState state;
+  std::unique_ptr<transformation::StateScope> state;
 };
 
 Json SharedMetadata(const config::v1::Workspace& workspace,
@@ -251,6 +251,7 @@ StatusOr<std::vector<Output>> ScriptTestRun::RunVersion(
   const auto metadata = std::make_shared<const std::string>(
       SharedMetadata(workspace, version, plan.source, plan.destination).dump());
   const auto waiting = std::make_shared<Waiting>();
+  waiting->state = transformation::MakeMemoryState(SystemClock());  // may outlive this object
   for (const RealEvent& event : plan.events)
     waiting->message_ids.push_back(event.meta.message_id());
   std::vector<Output> outputs;
@@ -270,7 +271,7 @@ StatusOr<std::vector<Output>> ScriptTestRun::RunVersion(
                             workspace.id(), event.meta.user_id(), event.meta.anonymous_id()))});
     }
     transformer->Run(std::move(inputs),
-                     {.metadata_json = metadata, .state = &waiting->state, .test = true},
+                     {.metadata_json = metadata, .state = waiting->state.get(), .test = true},
                      [waiting, transformer](std::vector<Output> done) {
                        MutexLock lock(waiting->mu);
                        waiting->outputs = std::move(done);
@@ -279,6 +280,9 @@ StatusOr<std::vector<Output>> ScriptTestRun::RunVersion(
     std::unique_lock lock(waiting->mu);
     const bool came = waiting->changed.wait_until(lock, stop, plan.deadline,
                                                   [&] { return waiting->outputs.has_value(); });
+    if (!came && stop.stop_requested()) {
+      return MakeStatus(StatusCode::kUnavailable, "the control plane stops");
+    }
     if (!came) {
       return Error(StatusCode::kDeadlineExceeded,
                    "the run took longer than {} s, and {} of {} events were done; give fewer "

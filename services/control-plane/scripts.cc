@@ -251,7 +251,8 @@ StatusOr<config::v1::ScriptReport> Scripts::GetReport(const config::v1::ScriptKe
   return report;
 }
 
-StatusOr<config::v1::ListCredentialsResponse> Scripts::ListCredentials() {
+StatusOr<config::v1::ListCredentialsResponse> Scripts::ListCredentials(
+    const config::v1::ListCredentialsRequest&) {
   config::v1::ListCredentialsResponse response;
   for (const auto& credential : deps_.config.Current()->credentials()) {
     auto* one = response.add_credentials();

@@ -28,7 +28,8 @@ class Scripts {
   StatusOr<config::v1::ScriptResponse> SetShadow(const config::v1::SetShadowRequest& request);
   StatusOr<config::v1::ScriptResponse> ClearShadow(const config::v1::ScriptKey& key);
   StatusOr<config::v1::ScriptReport> GetReport(const config::v1::ScriptKey& key);
-  StatusOr<config::v1::ListCredentialsResponse> ListCredentials();
+  StatusOr<config::v1::ListCredentialsResponse> ListCredentials(
+      const config::v1::ListCredentialsRequest& request);
   StatusOr<config::v1::RevisionResponse> SetCredential(
       const config::v1::SetCredentialRequest& request);
   StatusOr<config::v1::RevisionResponse> DeleteCredential(const config::v1::CredentialKey& key);
