@@ -3,65 +3,14 @@
 #include <algorithm>
 #include <string_view>
 
+#include "libs/script/json_text.h"
+#include "libs/script/quickjs/extras.h"
+
 namespace millrace::script {
 namespace {
 
 // Deeper values than this are refused as JSON.stringify refuses them: by running out of stack.
 constexpr size_t kMaxDepth = 1000;
-
-void AppendQuoted(std::string_view text, std::string* out) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  out->push_back('"');
-  size_t plain = 0;  // start of what needs no escape
-  const auto escape = [&](size_t at, size_t length, std::string_view with) {
-    out->append(text.substr(plain, at - plain));
-    out->append(with);
-    plain = at + length;
-  };
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if (byte >= 0x20 && byte != '"' && byte != '\\' && byte != 0xED) continue;
-    switch (byte) {
-      case '"':
-        escape(i, 1, "\\\"");
-        break;
-      case '\\':
-        escape(i, 1, "\\\\");
-        break;
-      case '\b':
-        escape(i, 1, "\\b");
-        break;
-      case '\f':
-        escape(i, 1, "\\f");
-        break;
-      case '\n':
-        escape(i, 1, "\\n");
-        break;
-      case '\r':
-        escape(i, 1, "\\r");
-        break;
-      case '\t':
-        escape(i, 1, "\\t");
-        break;
-      case 0xED: {  // the engine's UTF-8 of a lone surrogate is ED A0..BF xx
-        if (i + 2 >= text.size() || static_cast<unsigned char>(text[i + 1]) < 0xA0) break;
-        const unsigned unit = 0xD000 | (static_cast<unsigned char>(text[i + 1]) & 0x3Fu) << 6 |
-                              (static_cast<unsigned char>(text[i + 2]) & 0x3Fu);
-        const char code[] = {'\\',           'u', 'd', kHex[unit >> 8 & 15], kHex[unit >> 4 & 15],
-                             kHex[unit & 15]};
-        escape(i, 3, std::string_view(code, sizeof(code)));
-        i += 2;
-        break;
-      }
-      default: {
-        const char code[] = {'\\', 'u', '0', '0', kHex[byte >> 4], kHex[byte & 15]};
-        escape(i, 1, std::string_view(code, sizeof(code)));
-      }
-    }
-  }
-  out->append(text.substr(plain));
-  out->push_back('"');
-}
 
 JSClassID ClassOf(JSContext* context, const char* expression) {
   JSValue value = JS_Eval(context, expression, std::string_view(expression).size(), "<class>", 0);
@@ -108,6 +57,17 @@ JsonWriter::Result JsonWriter::Refuse(const char* message) {
 JsonWriter::Result JsonWriter::Write(JSValueConst value, std::string* out) {
   path_.clear();
   refused_ = false;
+  const size_t before = out->size();
+  switch (WriteFast(value, 0, out)) {
+    case Fast::kWritten:
+      return out->size() > max_bytes_ ? Refuse("the result is too large") : Result::kWritten;
+    case Fast::kUndefined:
+      return Result::kUndefined;
+    case Fast::kException:
+      return Result::kException;
+    case Fast::kSlow:
+      out->resize(before);
+  }
   JSValue key = JS_NewString(context_, "");
   const Result result = WriteValue(JS_DupValue(context_, value), key, out);
   JS_FreeValue(context_, key);
@@ -266,18 +226,22 @@ JsonWriter::Result JsonWriter::WriteObject(JSValueConst object, std::string* out
   out->push_back('{');
   for (uint32_t i = 0; i < count && result != Result::kException; ++i) {
     const size_t before = out->size();
-    JSValue item = JS_GetProperty(context_, object, names[i].atom);
-    size_t size = 0;
-    const char* name = JS_AtomToCStringLen(context_, &size, names[i].atom);
-    if (name == nullptr) {
+    const char* raw = nullptr;
+    uint32_t raw_size = 0;
+    const bool copied = mr_raw_property(context_, object, names[i].atom, to_json_, &raw, &raw_size);
+    const std::string text = copied ? std::string(raw, raw_size) : std::string();
+    JSValue item = copied ? JS_UNDEFINED : JS_GetProperty(context_, object, names[i].atom);
+    if (!first) out->push_back(',');
+    if (!WriteName(names[i].atom, out)) {
       JS_FreeValue(context_, item);
       result = Result::kException;
       break;
     }
-    if (!first) out->push_back(',');
-    AppendQuoted(std::string_view(name, size), out);
-    JS_FreeCString(context_, name);
-    out->push_back(':');
+    if (copied) {
+      AppendWithoutSpaces(text, out);
+      first = false;
+      continue;
+    }
     // Only these can have a toJSON that wants its key.
     JSValue key = JS_IsObject(item) || JS_IsBigInt(item) ? JS_AtomToString(context_, names[i].atom)
                                                          : JS_UNDEFINED;

@@ -9,7 +9,8 @@ namespace millrace::script {
 
 /// Writes JavaScript values as JSON text, byte for byte as JSON.stringify(value) would (toJSON,
 /// boxed values, dates, lone surrogates), several times faster. Throws in the context what
-/// JSON.stringify would throw. One thread; of use as long as its context.
+/// JSON.stringify would throw. What was made of JSON text (mr_parse_lazily) and not read since is
+/// copied, so that its numbers keep their spelling. One thread; of use as long as its context.
 class JsonWriter {
  public:
   /// Objects of class `raw_class` are written as {"$raw":true}.
@@ -25,6 +26,12 @@ class JsonWriter {
   bool refused() const { return refused_; }
 
  private:
+  enum class Fast { kWritten, kUndefined, kSlow, kException };
+  /// Writes what needs no code of the script to run; kSlow: `value` is not of that kind, nothing
+  /// has happened, but `out` has grown.
+  Fast WriteFast(JSValueConst value, int depth, std::string* out);
+  Fast WriteFastObject(JSValueConst object, uint32_t count, int depth, std::string* out);
+  bool WriteName(JSAtom name, std::string* out);
   Result WriteValue(JSValue value, JSValueConst key, std::string* out);  // takes `value` over
   Result WriteObject(JSValueConst object, std::string* out);
   Result WriteArray(JSValueConst array, std::string* out);

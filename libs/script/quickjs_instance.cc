@@ -22,6 +22,7 @@ QuickJsInstance::~QuickJsInstance() {
       JS_FreeValue(context_, value);
     }
     writer_.reset();
+    mr_end_lazy(runtime_);
     JS_FreeContext(context_);
   }
   JS_FreeRuntime(runtime_);
@@ -232,7 +233,7 @@ bool QuickJsInstance::ParseEvent(RunningCall* call) {
   if (!JS_IsUndefined(call->event)) return true;
   if (call->number == 0) return true;
   const std::string_view text = call->view.event;
-  JSValue value = JS_ParseJSON(context_, text.data(), text.size(), "<event>");
+  JSValue value = mr_parse_lazily(context_, text.data(), text.size());
   if (JS_IsException(value)) return false;
   call->event = value;
   return true;

@@ -106,7 +106,7 @@ class Worker final : public Outside {
         modules_.erase(reader.Get<uint32_t>());
         return;
       case Type::kCall:
-        return StartBatch(std::move(frame.payload));
+        return StartBatch(reader, &frame.payload);
       case Type::kAnswer:
         return Answer(reader);
       case Type::kInspect:
@@ -166,12 +166,11 @@ class Worker final : public Outside {
     wire::EndFrame(out(), frame);
   }
 
-  void StartBatch(std::string payload) {
-    wire::Reader reader(payload);
+  void StartBatch(wire::Reader& reader, std::string* payload) {
     const auto job = reader.Get<uint32_t>();
     const auto found = modules_.find(reader.Get<uint32_t>());
     if (!reader.ok() || found == modules_.end()) WorkerSocket::Exit();
-    auto batch = std::make_unique<WorkerBatch>(job, found->second, std::move(payload));
+    auto batch = std::make_unique<WorkerBatch>(job, found->second, std::move(*payload));
     if (!batch->Read(++batches_made_, 2 * sizeof(uint32_t))) WorkerSocket::Exit();
     batches_.emplace(job, std::move(batch));
     Continue();

@@ -43,3 +43,24 @@ int mr_module_exports(JSContext *ctx, JSModuleDef *m, MrName *add, void *opaque)
     js_free(ctx, state.exported_names);
     return result;
 }
+
+size_t mr_heap_size(JSRuntime *rt)
+{
+    return rt->malloc_state.malloc_size;
+}
+
+size_t mr_heap_peak(JSRuntime *rt)
+{
+    return rt->mr_peak;
+}
+
+bool mr_heap_refused(JSRuntime *rt)
+{
+    return rt->mr_refused;
+}
+
+void mr_reset_heap(JSRuntime *rt)
+{
+    rt->mr_peak = rt->malloc_state.malloc_size;
+    rt->mr_refused = false;
+}
