@@ -53,7 +53,7 @@ class FixedGeolocation final : public Geolocation {
 /// A factory on a real pool with a workspace that has a few libraries.
 struct TestFactory {
   explicit TestFactory(std::vector<script::HostAnswer> answers = {}) : fetcher(std::move(answers)) {
-    auto started = script::WorkerPool::Start({});
+    auto started = script::WorkerPool::Start({.hang_grace = std::chrono::seconds(20)});
     MR_CHECK(started.ok());
     pool = *std::move(started);
     factory = MakeTransformerFactory(

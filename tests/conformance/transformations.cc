@@ -300,7 +300,7 @@ Status RunTransformations(const KindOptions& options,
   if (std::filesystem::exists(options.exceptions)) {
     MR_ASSIGN_OR_RETURN(exceptions, ReadJson(options.exceptions));
   }
-  MR_ASSIGN_OR_RETURN(const auto pool, script::WorkerPool::Start({}));
+  MR_ASSIGN_OR_RETURN(const auto pool, script::WorkerPool::Start({.hang_grace = std::chrono::seconds(20)}));
   EarlierCode earlier;
   int number = -1;
   for (const Json& recorded : cases) {
