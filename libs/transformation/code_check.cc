@@ -76,11 +76,16 @@ EntryPoint GraphCheck::entry_point() const {
 
 CodeFault EntryPointFault(EntryPoint entry_point) {
   if (entry_point == EntryPoint::kTwo) {
-    return {kEntryName, "export one of transformEvent and transformBatch, not both", 0, 0};
+    return {kEntryName,
+            "Expected one of transformEvent,transformBatch. Found transformEvent,transformBatch: "
+            "export "
+            "only one",
+            0, 0};
   }
   if (entry_point == EntryPoint::kNone) {
     return {kEntryName,
-            "export a function transformEvent(event, metadata) or transformBatch(events, metadata)",
+            "Expected one of transformEvent,transformBatch. Found none: export a function "
+            "transformEvent(event, metadata) or transformBatch(events, metadata)",
             0, 0};
   }
   return {};

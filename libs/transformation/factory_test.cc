@@ -28,11 +28,12 @@ TEST_CASE("Check says what is wrong, and where") {
       {"legacy", "function transform(events) { return events; }", ""},
       {"ours", "import {md5} from '@rs/hash/v1';\nexport const transformEvent = (e) => e;", ""},
       {"no entry", "export const f = 1;",
-       "transformation: export a function transformEvent(event, metadata) or "
-       "transformBatch(events, "
-       "metadata)"},
+       "transformation: Expected one of transformEvent,transformBatch. Found none: export a "
+       "function "
+       "transformEvent(event, metadata) or transformBatch(events, metadata)"},
       {"two entries", "export const transformEvent = (e) => e, transformBatch = (e) => e;",
-       "transformation: export one of transformEvent and transformBatch, not both"},
+       "transformation: Expected one of transformEvent,transformBatch. Found "
+       "transformEvent,transformBatch: export only one"},
       {"no such library", "import {a} from 'nowhere';\nexport const transformEvent = (e) => e;",
        "transformation:1:17: import from nowhere failed. Module not found. The workspace has: "
        "maths, "

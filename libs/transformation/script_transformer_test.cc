@@ -168,7 +168,7 @@ TEST_CASE("a poison event in a batch costs only itself") {
 TEST_CASE("transformBatch that returns no array is told so") {
   TestFactory test;
   CHECK(test.Run("export const transformBatch = () => {};", {"{}"}) ==
-        Texts{"invalid_result: returned events from transformBatch(events) is not an array but a "
+        Texts{"invalid_result: returned events from transformBatch(event) is not an array but a "
               "undefined: return an array of events; one without the event drops it"});
 }
 

@@ -25,7 +25,6 @@ struct Frame {
 struct ErrorText {
   std::string message;        // with the name
   std::vector<Frame> frames;  // of files whose name `file_names` holds
-  bool has_frames = false;    // of any file
 };
 
 /// How the user's files are called in a stack, and how we call them.
@@ -33,8 +32,12 @@ using FileNames = std::vector<std::pair<std::string, std::string>>;
 
 ErrorText ReadError(std::string_view text, const FileNames& file_names);
 
-/// What is different; empty: nothing. Ours may say more after the recorded message.
+/// What is different; empty: nothing. Ours may say more after the recorded message; of errors that
+/// the peer's engine words itself only the name is compared.
 std::string CompareErrors(const ErrorText& recorded, const ErrorText& ours);
+
+/// Whether `ours` tells the error of `recorded`, both "Name: message", as CompareErrors has it.
+bool SameMessage(const std::string& recorded, const std::string& ours);
 
 /// The first difference, as "path: recorded X, ours Y"; empty: none.
 std::string CompareJson(const Json& recorded, const Json& ours, const std::string& path = "");

@@ -41,8 +41,15 @@ TEST_CASE("errors that differ are told apart") {
       {"another function", "Error: a\n    at f (my code:1:1)", "Error: a\n    at g (my code:1:1)",
        false},
       {"a frame is missing", "Error: a\n    at f (my code:1:1)", "Error: a", false},
-      {"one frame too many", "Error: a\n    at x (engine:1:1)", "Error: a\n    at f (my code:1:1)",
-       false},
+      {"one frame too many", "Error: a\n    at f (my code:1:1)",
+       "Error: a\n    at g (my code:2:1)\n    at f (my code:1:1)", false},
+      {"only frames of the engine", "Error: a\n    at x (engine:1:1)",
+       "Error: a\n    at f (my code:1:1)", true},
+      {"the engine's words", "TypeError: Cannot read properties of undefined (reading 'x')",
+       "TypeError: cannot read property 'x' of undefined", true},
+      {"the engine's words, another name", "TypeError: f is not a function",
+       "ReferenceError: not a function", false},
+      {"the user's words", "TypeError: no such thing", "TypeError: not a thing", false},
       {"no stack was recorded", "Error: a", "Error: a\n    at f (my code:1:1)", true},
   }));
   CAPTURE(c.name);

@@ -155,7 +155,7 @@
   // Which input each returned event belongs to: the same object, or the same messageId, or the same place.
   function finishBatch(result, name, inputs) {
     if (!isArray(result)) {
-      throw invalid(`returned events from ${name}(events) is not an array but ${kindOf(result)}: return an array of events; one without the event drops it`);
+      throw invalid(`returned events from ${name}(event) is not an array but ${kindOf(result)}: return an array of events; one without the event drops it`);
     }
     const count = inputs.length;
     const used = new Set();
@@ -190,8 +190,8 @@
     if (found.length === 0 && typeof exports.transform === 'function') found.push('transform');
     if (found.length !== 1) {
       throw new TypeError(found.length === 0 ?
-        'export a function transformEvent(event, metadata) or transformBatch(events, metadata)' :
-        'export one of transformEvent and transformBatch, not both');
+        'Expected one of transformEvent,transformBatch. Found none: export one' :
+        `Expected one of transformEvent,transformBatch. Found ${found}: export only one`);
     }
     const [name] = found;
     const entry = exports[name];
