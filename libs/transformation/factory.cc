@@ -10,6 +10,7 @@
 #include "libs/transformation/code_check.h"
 #include "libs/transformation/embedded.h"
 #include "libs/transformation/libraries.h"
+#include "libs/transformation/rules.h"
 #include "libs/transformation/script_transformer.h"
 
 namespace millrace::transformation {
@@ -69,6 +70,7 @@ class Factory final : public TransformerFactory {
 
   StatusOr<std::shared_ptr<Transformer>> Make(const TransformationVersion& version,
                                               const Workspace& workspace) override {
+    if (version.kind() == config::v1::RULES) return MakeRules(version, workspace);
     const SourceGraph graph =
         ResolveImports(kEntryName, version.code(), version.libraries(), workspace);
     const std::string key = Fingerprint(version, workspace, graph);
@@ -87,6 +89,7 @@ class Factory final : public TransformerFactory {
 
   std::vector<CodeFault> Check(const TransformationVersion& version,
                                const Workspace& workspace) override {
+    if (version.kind() == config::v1::RULES) return RulesTransformer::Check(version, workspace);
     const SourceGraph graph =
         ResolveImports(kEntryName, version.code(), version.libraries(), workspace);
     const GraphCheck check(graph, *options_.pool);
@@ -108,6 +111,14 @@ class Factory final : public TransformerFactory {
   }
 
  private:
+  StatusOr<std::shared_ptr<Transformer>> MakeRules(const TransformationVersion& version,
+                                                   const Workspace& workspace) {
+    const std::string key = "rules " + version.id() + " " + Fingerprint(version, workspace, {});
+    if (auto kept = Find(key)) return kept;
+    MR_ASSIGN_OR_RETURN(auto transformer, RulesTransformer::Compile(version, workspace));
+    return Keep(key, std::move(transformer));
+  }
+
   static std::vector<CodeFault> FaultsOf(const GraphCheck& check) {
     if (check.status().ok()) return check.faults();
     return {{kEntryName, fmt::format("could not be checked: {}", Message(check.status())), 0, 0}};

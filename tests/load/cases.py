@@ -186,6 +186,17 @@ def idle(bench):
             "idle_cpu_percent": round((cpu_seconds(stack.pids()) - before) / 5 * 100, 2)}
 
 
+def rules(bench, name):
+    """Native rules over events of 1 KB in batches of 100, in a process that does nothing else."""
+    program = os.path.join(bench.build, "tests/load/millrace-rules-load")
+    run = subprocess.Popen([program, name, "5000000"], stdout=subprocess.PIPE, text=True)
+    out = json.loads(run.stdout.readline())
+    _, status, usage = os.wait4(run.pid, 0)
+    if status != 0:
+        raise RuntimeError(f"millrace-rules-load {name} failed")
+    return result(out["events"], out["cpu_seconds"], out["seconds"], 0, 0, usage.ru_maxrss / 1024)
+
+
 CASES = {
     "gateway-single": lambda bench: gateway(bench, 200_000, 1),
     "gateway-batch-20": lambda bench: gateway(bench, 2_000_000, 20),
@@ -194,6 +205,8 @@ CASES = {
     "end-to-end-webhook": end_to_end_webhook,
     "end-to-end-postgres": end_to_end_postgres,
     "first-delivery": first_delivery,
+    "rule-drop": lambda bench: rules(bench, "rule-drop"),
+    "rule-rename": lambda bench: rules(bench, "rule-rename"),
     "idle": idle,
 }
 
