@@ -8,6 +8,7 @@ namespace {
 
 // Viewers look at what happens now, and there is a status for every event of every destination.
 constexpr std::chrono::hours kStatusRetention{1};
+constexpr std::chrono::hours kReportRetention{24};
 
 }  // namespace
 
@@ -18,7 +19,7 @@ StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
     options.path = LocalLogFolder(settings, data_dir);
     options.clock = &clock;
     for (const auto topic : {event_log::kCountersTopic, event_log::kDeliveryStatusTopic,
-                             event_log::kDeadLetterTopic}) {
+                             event_log::kDeadLetterTopic, event_log::kReportTopic}) {
       options.closing_topics.emplace_back(topic);
     }
     if (settings.local().quota_bytes() > 0) {
@@ -62,6 +63,8 @@ Status EnsureSharedTopics(event_log::EventLog& log, const settings::v1::EventLog
   for (const auto topic : {event_log::kDeadLetterTopic, event_log::kCountersTopic}) {
     MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {}));
   }
+  MR_RETURN_IF_ERROR(
+      log.EnsureTopic(std::string(event_log::kReportTopic), {.retention = kReportRetention}));
   return log.EnsureTopic(std::string(event_log::kDeliveryStatusTopic), {.retention = kStatusRetention});
 }
 

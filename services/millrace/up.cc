@@ -14,6 +14,7 @@
 #include "libs/service/open_log.h"
 #include "libs/service/run.h"
 #include "libs/telemetry/metrics.h"
+#include "libs/transformation/runtime.h"
 #include "libs/warehouses/registry.h"
 #include "services/control-plane/control_plane.h"
 #include "services/gateway/gateway.h"
@@ -65,6 +66,8 @@ Status Run(const ProcessSettings& given) {
   MR_ASSIGN_OR_RETURN(const auto log,
                       service::OpenEventLog(settings.event_log(), data_dir, SystemClock()));
 
+  MR_ASSIGN_OR_RETURN(const auto transformers,
+                      transformation::Runtime::Create(settings.transformation(), settings.script_workers()));
   settings.mutable_control_plane()->set_data_dir(data_dir);
   MR_ASSIGN_OR_RETURN(
       const auto control_plane,
@@ -90,7 +93,9 @@ Status Run(const ProcessSettings& given) {
            .workspace = control_plane->config(),
            .types = destination::DefinitionsOf(catalogue),
            .ingest_partitions = ingest_partitions,
-           .destination_partitions = destination_partitions}));
+           .destination_partitions = destination_partitions,
+           .transformers = transformers.get(),
+           .transformation = settings.transformation()}));
   MR_RETURN_IF_ERROR(service::EnsureSharedTopics(*log, settings.event_log()));
   MR_ASSIGN_OR_RETURN(
       const auto gateway,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/log.h"
@@ -10,6 +11,16 @@
 
 namespace millrace::processor {
 namespace {
+
+bool ReadsMetadata(const config::v1::TransformationVersion& version,
+                   const config::v1::Workspace& workspace) {
+  if (version.kind() == config::v1::RULES) return false;
+  if (MayReadMetadata(version.code())) return true;
+  if (version.code().find("import") == std::string::npos) return false;
+  const auto& libraries = workspace.library_versions();
+  return std::any_of(libraries.begin(), libraries.end(),
+                     [](const auto& library) { return LibraryMayReadMetadata(library.code()); });
+}
 
 const config::v1::TransformationVersion* FindVersion(
     const config::v1::Transformation& transformation, const std::string& version_id) {
@@ -112,7 +123,7 @@ ChainStep ChainMaker::MakeStep(const config::v1::TransformationRef& ref) {
   }
   step.version_id = version->id();
   step.number = version->number();
-  step.reads_metadata = version->kind() != config::v1::RULES && MayReadMetadata(version->code());
+  step.reads_metadata = ReadsMetadata(*version, workspace_);
   if (factory_ == nullptr) {
     step.fault = "this process runs no transformations";
     return step;
@@ -134,8 +145,7 @@ ChainStep ChainMaker::MakeStep(const config::v1::TransformationRef& ref) {
       step.shadow_permille = transformation.shadow_permille();
       // Both must see the same.
       step.reads_metadata =
-          step.reads_metadata || (transformation.shadow().kind() != config::v1::RULES &&
-                                  MayReadMetadata(transformation.shadow().code()));
+          step.reads_metadata || ReadsMetadata(transformation.shadow(), workspace_);
     } else {
       log::Warning("transformation '{}': the shadow cannot run: {}", step.name,
                    Message(shadow.status()));

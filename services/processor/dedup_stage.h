@@ -10,33 +10,34 @@
 #include "libs/event_log/event_log.h"
 #include "services/processor/dedup_store.h"
 #include "services/processor/event_batch.h"
+#include "services/processor/partition_stores.h"
 
 namespace millrace::processor {
 
-/// Marks events whose message id their source has sent before, within the window. Holds one store per
-/// partition that the worker owns; not thread-safe.
+/// Marks events whose message id their source has sent before, within the window. Holds one store
+/// per partition that the worker owns; not thread-safe.
 ///
 /// Run only reads. The worker calls Changelog() and puts the result into its transaction, and calls
-/// Committed() once that is durable, so that nothing of an aborted transaction is remembered. After an
-/// error of Committed, or when the fate of the transaction is not known, the stores may lack what the
-/// changelog has: CloseAll, and Open the partitions again.
+/// Committed() once that is durable, so that nothing of an aborted transaction is remembered. After
+/// an error of Committed, or when the fate of the transaction is not known, the stores may lack
+/// what the changelog has: CloseAll, and Open the partitions again.
 class DedupStage final : public Stage {
  public:
   struct Options {
     std::string folder;
     int64_t default_window_us = 0;  // negative: off for sources that set no window
-    std::shared_ptr<const DedupMemory> memory;
+    std::shared_ptr<const StoreMemory> memory;
     size_t entries_per_checkpoint = 50'000;  // of a partition, read again at most at a start
   };
-  DedupStage(Options options, event_log::EventLog& log) : options_(std::move(options)), log_(log) {}
+  DedupStage(Options options, event_log::EventLog& log);
 
   std::string_view name() const override { return "dedup"; }
   Status Run(EventBatch& batch) override;
 
   /// Windows of the sources from now on.
   void SetWorkspace(const config::v1::Workspace& workspace);
-  /// Opens the partition's store and brings it up to the end of the changelog. A damaged store is made
-  /// anew from the changelog.
+  /// Opens the partition's store and brings it up to the end of the changelog. A damaged store is
+  /// made anew from the changelog.
   Status Open(int32_t partition);
   /// Forgets the partition: its new owner goes on.
   void Close(int32_t partition);
@@ -48,27 +49,17 @@ class DedupStage final : public Stage {
   Status Committed();
 
  private:
-  struct Partition {
-    std::unique_ptr<DedupStore> store;
-    std::vector<DedupEntry> fresh;    // new ids of the last Run
-    size_t since_checkpoint = 0;      // entries
-    int64_t checkpoint_offset = -1;   // to be noted with the next Committed; -1: none
-  };
-
-  StatusOr<std::unique_ptr<DedupStore>> OpenCaughtUp(int32_t partition);
-  Status CatchUp(int32_t partition, DedupStore& store);
-  StatusOr<std::string> AppendFence(int32_t partition);
-  StatusOr<int64_t> ChangelogEnd(int32_t partition);
-  Status Judge(std::vector<Event*>& events, Partition& partition);
-  std::string FolderOf(int32_t partition) const;
+  StatusOr<std::unique_ptr<ChangelogStore>> OpenStore(const std::string& folder);
+  DedupStore& StoreOf(int32_t partition);
+  Status Judge(std::vector<Event*>& events, DedupStore& store, std::vector<DedupEntry>& fresh);
   int64_t WindowOf(std::string_view source_id) const;
 
   const Options options_;
-  event_log::EventLog& log_;
-  std::unique_ptr<event_log::Appender> appender_;  // of fences; made when first needed
+  PartitionStores stores_;
   StringMap<int64_t> windows_us_;
   int64_t widest_window_us_ = 0;
-  std::map<int32_t, Partition> partitions_;
+  std::map<int32_t, std::vector<DedupEntry>>
+      fresh_;  // new ids of the last Run; of each open partition
 };
 
 }  // namespace millrace::processor

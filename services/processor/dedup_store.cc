@@ -1,39 +1,25 @@
 #include "services/processor/dedup_store.h"
 
-#include <rocksdb/cache.h>
 #include <rocksdb/compaction_filter.h>
 #include <rocksdb/db.h>
-#include <rocksdb/filter_policy.h>
-#include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
-#include <rocksdb/write_buffer_manager.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <filesystem>
 
-#include "libs/base/file.h"
 #include "libs/base/hash.h"
 
 namespace millrace::processor {
 namespace {
 
-constexpr std::string_view kChangelogKey = "changelog-offset";  // 16 bytes as keys, but not a hash
 constexpr size_t kEntryBytes = 32;
-constexpr size_t kCacheBytes = 8 << 20;
-constexpr size_t kWriteBufferBytes = 8 << 20;  // of one store
-constexpr size_t kAllWriteBufferBytes = 16 << 20;
 
-rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
+rocksdb::Slice ToSlice(std::string_view text) {
+  return {text.data(), text.size()};
+}
 std::string_view AsText(const DedupKey& key) {
   return {reinterpret_cast<const char*>(key.data()), sizeof(DedupKey)};
-}
-
-Status FromRocks(const rocksdb::Status& status, std::string_view what) {
-  if (status.ok()) return OkStatus();
-  return Error(status.IsCorruption() ? StatusCode::kDataLoss : StatusCode::kUnavailable,
-               "dedup store: {}: {}", what, status.ToString());
 }
 
 }  // namespace
@@ -59,13 +45,6 @@ class DedupStore::WindowFilter final : public rocksdb::CompactionFilter {
   std::atomic<int64_t> window_us_;
   std::atomic<int64_t> newest_{0};
 };
-
-std::shared_ptr<const DedupMemory> MakeDedupMemory() {
-  auto memory = std::make_shared<DedupMemory>();
-  memory->cache = rocksdb::NewLRUCache(kCacheBytes);
-  memory->writes = std::make_shared<rocksdb::WriteBufferManager>(kAllWriteBufferBytes);
-  return memory;
-}
 
 DedupKey MakeDedupKey(std::string_view workspace_id, std::string_view source_id,
                       std::string_view message_id) {
@@ -100,51 +79,21 @@ Status UnpackDedupEntries(std::string_view packed, std::vector<DedupEntry>* entr
 }
 
 DedupStore::DedupStore() = default;
+DedupStore::~DedupStore() = default;
 
 StatusOr<std::unique_ptr<DedupStore>> DedupStore::Open(const Options& options) {
-  MR_RETURN_IF_ERROR(MakeFolders(options.folder));
   std::unique_ptr<DedupStore> store(new DedupStore);
   store->filter_ = std::make_unique<WindowFilter>(options.window_us);
-  store->memory_ = options.memory != nullptr ? options.memory : MakeDedupMemory();
-  rocksdb::Options rocks;
-  rocks.create_if_missing = true;
-  rocks.compaction_filter = store->filter_.get();
-  rocks.write_buffer_size = kWriteBufferBytes;
-  rocks.write_buffer_manager = store->memory_->writes;
-  rocks.memtable_whole_key_filtering = true;  // most ids are new: ask a bloom filter first
-  rocks.memtable_prefix_bloom_size_ratio = 0.05;
-  rocks.max_write_buffer_number = 2;
-  rocks.max_open_files = 64;
-  rocks.keep_log_file_num = 2;
-  rocks.max_background_jobs = 2;
-  rocks.info_log_level = rocksdb::WARN_LEVEL;
-  rocks.periodic_compaction_seconds = static_cast<uint64_t>(options.window_us / 1'000'000);
-  rocksdb::BlockBasedTableOptions table;
-  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-  table.block_cache = store->memory_->cache;
-  rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  rocksdb::DB* db = nullptr;
-  MR_RETURN_IF_ERROR(FromRocks(rocksdb::DB::Open(rocks, options.folder, &db), options.folder));
-  store->db_.reset(db);
-  std::string value;
-  const auto found = store->db_->Get(rocksdb::ReadOptions(), ToSlice(kChangelogKey), &value);
-  if (!found.ok() && !found.IsNotFound()) return FromRocks(found, options.folder);
-  if (found.ok() && value.size() == 8) std::memcpy(&store->changelog_offset_, value.data(), 8);
+  MR_ASSIGN_OR_RETURN(store->rocks_, Rocks::Open({.folder = options.folder,
+                                                  .filter = store->filter_.get(),
+                                                  .keep_s = options.window_us / 1'000'000,
+                                                  .memory = options.memory}));
   return store;
 }
 
-Status DedupStore::Remove(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::remove_all(folder, error);
-  if (!error) return OkStatus();
-  return Error(StatusCode::kUnavailable, "removing {}: {}", folder, error.message());
+void DedupStore::WidenWindow(int64_t window_us) {
+  filter_->Widen(window_us);
 }
-
-DedupStore::~DedupStore() {
-  if (db_ != nullptr) (void)db_->Close();  // waits for compactions, which use the filter
-}
-
-void DedupStore::WidenWindow(int64_t window_us) { filter_->Widen(window_us); }
 
 StatusOr<std::vector<DedupEntry>> DedupStore::Find(const std::vector<DedupKey>& keys) const {
   std::vector<rocksdb::Slice> slices;
@@ -152,8 +101,9 @@ StatusOr<std::vector<DedupEntry>> DedupStore::Find(const std::vector<DedupKey>& 
   for (const DedupKey& key : keys) slices.push_back(ToSlice(AsText(key)));
   std::vector<rocksdb::PinnableSlice> values(keys.size());
   std::vector<rocksdb::Status> statuses(keys.size());
-  db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), slices.size(), slices.data(),
-                values.data(), statuses.data());
+  rocksdb::DB& db = rocks_->db();
+  db.MultiGet(rocksdb::ReadOptions(), db.DefaultColumnFamily(), slices.size(), slices.data(),
+              values.data(), statuses.data());
   std::vector<DedupEntry> entries(keys.size());
   for (size_t i = 0; i < keys.size(); ++i) {
     entries[i] = {.key = keys[i], .offset = -1};
@@ -184,25 +134,17 @@ Status DedupStore::Apply(const std::vector<DedupEntry>& entries, int64_t changel
     batch.Put(ToSlice(AsText(entry.key)), rocksdb::Slice(value, sizeof value));
     newest = std::max(newest, entry.seen_at_us);
   }
-  if (changelog_offset >= 0) {
-    batch.Put(ToSlice(kChangelogKey),
-              rocksdb::Slice(reinterpret_cast<const char*>(&changelog_offset), 8));
-  }
-  rocksdb::WriteOptions write;
-  write.disableWAL = true;
-  MR_RETURN_IF_ERROR(FromRocks(db_->Write(write, &batch), "writing"));
+  MR_RETURN_IF_ERROR(rocks_->Write(batch, changelog_offset));
   filter_->Saw(newest);
-  if (changelog_offset >= 0) changelog_offset_ = changelog_offset;
   return OkStatus();
 }
 
-Status DedupStore::Compact() {
-  MR_RETURN_IF_ERROR(Flush());
-  rocksdb::CompactRangeOptions whole;
-  whole.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
-  return FromRocks(db_->CompactRange(whole, nullptr, nullptr), "compacting");
+Status DedupStore::Restore(const event_log::RecordBatch& records, int64_t next) {
+  std::vector<DedupEntry> entries;
+  for (const auto& record : records.records) {
+    MR_RETURN_IF_ERROR(UnpackDedupEntries(record.value, &entries));
+  }
+  return Apply(entries, next);
 }
-
-Status DedupStore::Flush() { return FromRocks(db_->Flush(rocksdb::FlushOptions()), "flushing"); }
 
 }  // namespace millrace::processor

@@ -8,12 +8,8 @@
 #include <vector>
 
 #include "libs/base/status.h"
-
-namespace rocksdb {
-class Cache;
-class DB;
-class WriteBufferManager;
-}  // namespace rocksdb
+#include "services/processor/partition_stores.h"
+#include "services/processor/rocks.h"
 
 namespace millrace::processor {
 
@@ -33,53 +29,35 @@ struct DedupEntry {
 std::string PackDedupEntries(const std::vector<DedupEntry>& entries);
 Status UnpackDedupEntries(std::string_view packed, std::vector<DedupEntry>* entries);
 
-/// The memory that all stores of one process share: what is cached for reading and what waits to be
-/// written. Thread-safe; kept alive by the stores.
-struct DedupMemory {
-  std::shared_ptr<rocksdb::Cache> cache;
-  std::shared_ptr<rocksdb::WriteBufferManager> writes;
-};
-std::shared_ptr<const DedupMemory> MakeDedupMemory();
-
-/// Message ids seen in one ingest partition, in RocksDB. Owned by the worker that owns the partition;
-/// not thread-safe. It has no write-ahead log: the changelog topic is one, and the store remembers how
-/// far it has applied it, in the same write as the entries. After kDataLoss the folder is damaged:
-/// destroy the object, Remove() the folder and read the changelog again.
-class DedupStore {
+/// Message ids seen in one ingest partition, in RocksDB.
+class DedupStore final : public ChangelogStore {
  public:
   struct Options {
     std::string folder;     // of this partition; made when there is none
     int64_t window_us = 0;  // entries older than this are dropped in compactions
-    std::shared_ptr<const DedupMemory> memory;  // null: its own
+    std::shared_ptr<const StoreMemory> memory;  // null: its own
   };
   static StatusOr<std::unique_ptr<DedupStore>> Open(const Options& options);
-  /// Deletes the store in `folder`, which nobody has open.
-  static Status Remove(const std::string& folder);
-  ~DedupStore();
-  DedupStore(const DedupStore&) = delete;
-  DedupStore& operator=(const DedupStore&) = delete;
+  ~DedupStore() override;
 
   /// Entries are kept for at least this long from now on.
   void WidenWindow(int64_t window_us);
   /// For each key its entry; offset -1 where there is none.
   StatusOr<std::vector<DedupEntry>> Find(const std::vector<DedupKey>& keys) const;
-  /// Adds entries, and that the changelog is applied up to (not with) `changelog_offset` (-1: leave).
+  /// Adds entries, and that the changelog is applied up to (not with) `changelog_offset` (-1:
+  /// leave).
   Status Apply(const std::vector<DedupEntry>& entries, int64_t changelog_offset);
-  /// Offset of the first changelog record that may not be applied yet; 0 for a new store.
-  int64_t changelog_offset() const { return changelog_offset_; }
-  /// Writes memory to disk, so that a start needs little of the changelog.
-  Status Flush();
-  /// Flushes, and drops what is older than the window now instead of some time later.
-  Status Compact();
+  Status Restore(const event_log::RecordBatch& records, int64_t next) override;
+  int64_t changelog_offset() const override { return rocks_->changelog_offset(); }
+  Status Flush() override { return rocks_->Flush(); }
+  Status Compact() { return rocks_->Compact(); }
 
  private:
   class WindowFilter;
   DedupStore();
 
   std::unique_ptr<WindowFilter> filter_;  // RocksDB points to it
-  std::shared_ptr<const DedupMemory> memory_;
-  std::unique_ptr<rocksdb::DB> db_;
-  int64_t changelog_offset_ = 0;
+  std::unique_ptr<Rocks> rocks_;
 };
 
 }  // namespace millrace::processor

@@ -28,11 +28,11 @@ struct Fixture {
     appender = *log->NewAppender();
   }
   std::unique_ptr<DedupStage> NewStage(const std::string& stores, size_t per_checkpoint = 50'000) {
-    auto stage = std::make_unique<DedupStage>(
-        DedupStage::Options{.folder = folder.path() + "/" + stores,
-                            .default_window_us = kHour,
-                            .entries_per_checkpoint = per_checkpoint},
-        *log);
+    auto stage =
+        std::make_unique<DedupStage>(DedupStage::Options{.folder = folder.path() + "/" + stores,
+                                                         .default_window_us = kHour,
+                                                         .entries_per_checkpoint = per_checkpoint},
+                                     *log);
     REQUIRE(stage->Open(0).ok());
     return stage;
   }
@@ -51,8 +51,8 @@ struct Fixture {
     const auto changelog = stage.Changelog();
     REQUIRE(changelog.ok());
     for (const auto& [partition, packed] : *changelog) {
-      const event_log::TopicRecord record{
-          .topic = event_log::kDedupTopic, .record = {.value = packed, .partition = partition}};
+      const event_log::TopicRecord record{.topic = event_log::kDedupTopic,
+                                          .record = {.value = packed, .partition = partition}};
       std::promise<Status> done;
       appender->Append({&record, 1}, [&done](Status status) { done.set_value(std::move(status)); });
       REQUIRE(done.get_future().get().ok());
@@ -120,7 +120,9 @@ TEST_CASE("What was seen survives", "[dedup]") {
   CHECK(f.Commit(*stage, {"1", "2"}) == 0);
   CHECK(f.Commit(*stage, {"3", "4"}) == 0);
   std::string next = "a";
-  SECTION("a restart") { stage.reset(); }
+  SECTION("a restart") {
+    stage.reset();
+  }
   SECTION("a restart of a store that missed the last commit") {
     f.lose_commit = true;
     CHECK(f.Commit(*stage, {"5"}) == 0);
@@ -137,8 +139,12 @@ TEST_CASE("What was seen survives", "[dedup]") {
     stage.reset();
     std::ofstream(f.folder.path() + "/a/0/CURRENT") << "nonsense";
   }
-  SECTION("a move to another node") { next = "b"; }
-  SECTION("opening the same partition again") { REQUIRE(stage->Open(0).ok()); }
+  SECTION("a move to another node") {
+    next = "b";
+  }
+  SECTION("opening the same partition again") {
+    REQUIRE(stage->Open(0).ok());
+  }
   auto after = next == "a" && stage != nullptr ? std::move(stage) : f.NewStage(next);
   CHECK(f.Commit(*after, {"1", "2", "3", "4", "new"}) == 4);
 }

@@ -37,9 +37,8 @@ std::shared_ptr<config::v1::Workspace> SmallWorkspace() {
 std::string Reason(const config::WorkspacePtr& workspace, event::v1::EventType type,
                    std::string_view integrations) {
   static const destination::v1::Definition definition = WebhookDefinition();
-  const FanOut fan_out(workspace, [](std::string_view name) {
-    return name == "WEBHOOK" ? &definition : nullptr;
-  });
+  const FanOut fan_out(
+      workspace, [](std::string_view name) { return name == "WEBHOOK" ? &definition : nullptr; });
   const auto* routes = fan_out.Routes("s1");
   REQUIRE(routes != nullptr);
   REQUIRE(routes->size() == 1);

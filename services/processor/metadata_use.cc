@@ -61,27 +61,40 @@ bool SecondParameter(const std::vector<std::string_view>& tokens, size_t at,
   return true;
 }
 
+/// Whether code can come to a name that its text does not show.
+bool MakesNames(std::string_view code, const std::vector<std::string_view>& tokens) {
+  if (code.find("\\u") != std::string_view::npos) return true;  // an escape may spell any
+  for (const std::string_view name :
+       {"arguments", "eval", "Function", "constructor", "globalThis"}) {
+    if (std::count(tokens.begin(), tokens.end(), name) > 0) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
-bool MayReadMetadata(std::string_view code) {
-  // An escape may spell any name; eval and Function may make any.
-  if (code.find("\\u") != std::string_view::npos) return true;
+bool LibraryMayReadMetadata(std::string_view code) {
   const auto tokens = Tokens(code);
+  return MakesNames(code, tokens) || std::count(tokens.begin(), tokens.end(), "metadata") > 0;
+}
+
+bool MayReadMetadata(std::string_view code) {
+  const auto tokens = Tokens(code);
+  if (MakesNames(code, tokens)) return true;
   const auto count = [&](std::string_view name) {
     return std::count(tokens.begin(), tokens.end(), name);
   };
-  for (const std::string_view name : {"arguments", "eval", "Function", "constructor"}) {
-    if (count(name) > 0) return true;
-  }
   bool found = false;
+  auto mentions = count("metadata");  // it is a global, too
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] != "transformEvent" && tokens[i] != "transformBatch") continue;
     std::string_view second;
     if (!SecondParameter(tokens, i + 1, &second)) return true;
     if (!second.empty() && count(second) > 1) return true;
+    if (second == "metadata") --mentions;
     found = true;
   }
-  return !found;
+  return !found || mentions > 0;
 }
 
 }  // namespace millrace::processor

@@ -10,4 +10,7 @@ namespace millrace::processor {
 /// doubt: true.
 bool MayReadMetadata(std::string_view code);
 
+/// The same for a library, which finds metadata as a global: whether its text mentions it.
+bool LibraryMayReadMetadata(std::string_view code);
+
 }  // namespace millrace::processor

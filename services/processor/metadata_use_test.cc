@@ -36,9 +36,17 @@ TEST_CASE("It is seen from the code whether it may ask for metadata", "[transfor
        true},
       {"export function transformEvent(event, m) { return \\u006d(event); }", true},
       {"export default 1;", true},
+      {"export function transformEvent(event) { event.to = metadata(event).destinationId; }", true},
+      {"export function transformEvent(event) { return globalThis['meta' + 'data'](event); }",
+       true},
   }));
   CAPTURE(c.code);
   CHECK(MayReadMetadata(c.code) == c.may);
+}
+
+TEST_CASE("A library finds metadata as a global", "[transform]") {
+  CHECK(LibraryMayReadMetadata("export const f = (event) => metadata(event).destinationId;"));
+  CHECK(!LibraryMayReadMetadata("export const f = (event) => event.context;"));
 }
 
 }  // namespace

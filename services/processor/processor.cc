@@ -13,7 +13,10 @@ namespace {
 
 constexpr int64_t kDefaultWindowSeconds = 86'400;
 constexpr std::chrono::hours kShortestChangelog{7 * 24};
+constexpr std::chrono::hours kReportRetention{24};
 constexpr int64_t kLongestWindowSeconds = 366LL * 86'400;
+constexpr int64_t kDefaultStateSeconds = 30 * 86'400;
+constexpr uint64_t kDefaultStateQuota = 64 << 20;
 constexpr uint32_t kMaxWorkers = 256;
 constexpr uint32_t kMaxBatchEvents = 20'000;  // their changelog is one record, below 1 MB
 
@@ -43,13 +46,25 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
   // Longer than the window: what a lost folder is made anew from.
   processor->dedup_retention_ = std::max<std::chrono::milliseconds>(
       kShortestChangelog, std::chrono::seconds(window) + std::chrono::hours(1));
-  const auto memory = MakeDedupMemory();
+  const auto& transformation = processor->deps_.transformation;
+  const int64_t longest_s = transformation.state_max_ttl_s() == 0
+                                ? kDefaultStateSeconds
+                                : transformation.state_max_ttl_s();
+  processor->state_retention_ = std::chrono::seconds(longest_s) + std::chrono::hours(24);
+  const auto memory = MakeStoreMemory();
+  const auto state_memory = MakeStoreMemory();
   for (uint32_t i = 0; i < std::max(1u, settings.workers()); ++i) {
     Worker::Options options{
         .name = fmt::format("{}-{}", instance, i),
         .dedup = {.folder = settings.state_dir() + "/dedup",
                   .default_window_us = window * 1'000'000,
                   .memory = memory},
+        .state = {.folder = settings.state_dir() + "/state",
+                  .quota_bytes = static_cast<int64_t>(transformation.state_quota_bytes() == 0
+                                                          ? kDefaultStateQuota
+                                                          : transformation.state_quota_bytes()),
+                  .longest_s = longest_s,
+                  .memory = state_memory},
         .limits = {
             .max_records = settings.max_batch_events() == 0 ? 2000 : settings.max_batch_events(),
             .max_bytes = settings.max_batch_bytes() == 0 ? 8u << 20 : settings.max_batch_bytes(),
@@ -70,17 +85,22 @@ Processor::~Processor() {
 Status Processor::EnsureTopics() {
   event_log::EventLog& log = deps_.log;
   const std::string ingest(event_log::kIngestTopic);
-  const std::string dedup(event_log::kDedupTopic);
   MR_RETURN_IF_ERROR(log.EnsureTopic(ingest, {.partitions = deps_.ingest_partitions}));
   MR_ASSIGN_OR_RETURN(const auto partitions, log.Describe(ingest));
-  MR_RETURN_IF_ERROR(log.EnsureTopic(dedup, {.partitions = static_cast<int32_t>(partitions.size()),
-                                             .retention = dedup_retention_}));
-  MR_ASSIGN_OR_RETURN(const auto changelog, log.Describe(dedup));
-  if (changelog.size() < partitions.size()) {
-    return Error(StatusCode::kFailedPrecondition,
-                 "topic '{}' has {} partitions and topic '{}' {}; they must have the same number",
-                 dedup, changelog.size(), ingest, partitions.size());
+  for (const auto& [name, retention] : {std::pair(event_log::kDedupTopic, dedup_retention_),
+                                        std::pair(event_log::kStateTopic, state_retention_)}) {
+    const std::string topic(name);
+    MR_RETURN_IF_ERROR(log.EnsureTopic(
+        topic, {.partitions = static_cast<int32_t>(partitions.size()), .retention = retention}));
+    MR_ASSIGN_OR_RETURN(const auto changelog, log.Describe(topic));
+    if (changelog.size() < partitions.size()) {
+      return Error(StatusCode::kFailedPrecondition,
+                   "topic '{}' has {} partitions and topic '{}' {}; they must have the same number",
+                   topic, changelog.size(), ingest, partitions.size());
+    }
   }
+  MR_RETURN_IF_ERROR(
+      log.EnsureTopic(std::string(event_log::kReportTopic), {.retention = kReportRetention}));
   for (const auto topic :
        {event_log::kDeadLetterTopic, event_log::kCountersTopic, event_log::kDeliveryStatusTopic}) {
     MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {}));

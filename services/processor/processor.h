@@ -58,6 +58,7 @@ class Processor {
 
   const Deps deps_;
   std::chrono::milliseconds dedup_retention_{0};
+  std::chrono::milliseconds state_retention_{0};
   std::unique_ptr<Planner> planner_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

@@ -32,7 +32,9 @@ Worker::Worker(Options options, const Deps& deps, const Planner& planner)
       deps_(deps),
       planner_(planner),
       dedup_(options_.dedup, deps.log),
-      transform_(deps.clock, {}, nullptr),
+      state_(options_.state, deps.log, deps.clock),
+      transform_(
+          deps.clock, [this](int32_t partition) { return StateOf(partition); }, nullptr),
       pace_(options_.limits.max_records) {}
 
 Worker::~Worker() {
@@ -109,6 +111,7 @@ Status Worker::Connect() {
 void Worker::Disconnect() {
   transaction_.reset();
   dedup_.CloseAll();  // before another worker may open the same folders
+  state_.CloseAll();
   consumer_.reset();
   committed_.clear();
 }
@@ -125,6 +128,7 @@ void Worker::OnRevoked(std::span<const event_log::TopicPartition> partitions) {
   for (const auto& partition : partitions) {
     committed_.erase(partition);
     dedup_.Close(partition.partition);
+    state_.Close(partition.partition);
   }
 }
 
@@ -185,28 +189,49 @@ Status Worker::Process(const event_log::RecordBatch& records) {
   ReadEvents(records, *fan_out, batch);
   MR_RETURN_IF_ERROR(normalise_.Run(batch));
   MR_RETURN_IF_ERROR(dedup_.Run(batch));
-  MR_RETURN_IF_ERROR(transform_.RunSources(*fan_out, batch));
+  Outputs outputs(*fan_out, deps_.clock.NowMicros());
+  const auto delays = Delays(batch);
+  MR_RETURN_IF_ERROR(Transform(*fan_out, batch, outputs));
+  MR_RETURN_IF_ERROR(Failpoint("processor.after_transform"));
+  MR_RETURN_IF_ERROR(AddChangelogs(outputs));
+  outputs.Finish();
+  MR_RETURN_IF_ERROR(Commit(records, outputs));
+  for (const auto& [histogram, seconds] : delays) histogram->Observe(seconds);
+  Measure(outputs, began);
+  return OkStatus();
+}
+
+Status Worker::Transform(const FanOut& fan_out, EventBatch& batch, Outputs& outputs) {
+  workspace_id_ = fan_out.workspace().id();
+  state_.BeginBatch();
+  MR_RETURN_IF_ERROR(transform_.RunSources(fan_out, batch));
   for (Event& event : batch.events) {
-    if (event.live() && fan_out->Routes(event.meta.source_id())->empty() &&
+    if (event.live() && fan_out.Routes(event.meta.source_id())->empty() &&
         !event.meta.has_redrive()) {
       event.state = EventState::kFiltered;
       event.reason = "no_connection";
     }
   }
-  const auto delays = Delays(batch);
-  Outputs outputs(*fan_out, deps_.clock.NowMicros());
   for (Event& event : batch.events) outputs.Add(std::move(event));
   MR_RETURN_IF_ERROR(transform_.Run(outputs.chained()));
+  MR_RETURN_IF_ERROR(state_.Fault());
   outputs.AddChained();
-  MR_RETURN_IF_ERROR(Failpoint("processor.after_transform"));
-  MR_ASSIGN_OR_RETURN(auto changelog, dedup_.Changelog());
-  for (auto& [partition, packed] : changelog) {
+  return OkStatus();
+}
+
+StatusOr<transformation::StateScope*> Worker::StateOf(int32_t partition) {
+  return state_.Scope(workspace_id_, partition);
+}
+
+Status Worker::AddChangelogs(Outputs& outputs) {
+  MR_ASSIGN_OR_RETURN(auto ids, dedup_.Changelog());
+  for (auto& [partition, packed] : ids) {
     outputs.AddRecord(event_log::kDedupTopic, partition, std::move(packed));
   }
-  outputs.Finish();
-  MR_RETURN_IF_ERROR(Commit(records, outputs));
-  for (const auto& [histogram, seconds] : delays) histogram->Observe(seconds);
-  Measure(outputs, began);
+  MR_ASSIGN_OR_RETURN(auto changes, state_.Changelog());
+  for (auto& [partition, packed] : changes) {
+    outputs.AddRecord(event_log::kStateTopic, partition, std::move(packed));
+  }
   return OkStatus();
 }
 
@@ -236,6 +261,7 @@ Status Worker::Commit(const event_log::RecordBatch& records, Outputs& outputs) {
   must_reconnect_ = true;  // until the stores have what the changelog has
   MR_RETURN_IF_ERROR(Failpoint("processor.after_commit"));
   MR_RETURN_IF_ERROR(dedup_.Committed());
+  MR_RETURN_IF_ERROR(state_.Committed());
   must_reconnect_ = false;
   return OkStatus();
 }

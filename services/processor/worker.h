@@ -13,6 +13,7 @@
 #include "services/processor/pace.h"
 #include "services/processor/planner.h"
 #include "services/processor/processor.h"
+#include "services/processor/state_stage.h"
 #include "services/processor/transform_stage.h"
 
 namespace millrace::processor {
@@ -24,6 +25,7 @@ class Worker final : public event_log::RebalanceListener {
   struct Options {
     std::string name;  // unique in the log; the transaction's id
     DedupStage::Options dedup;
+    StateStage::Options state;
     event_log::PollLimits limits;
   };
   Worker(Options options, const Deps& deps, const Planner& planner);
@@ -42,6 +44,9 @@ class Worker final : public event_log::RebalanceListener {
   Status Round(const std::stop_token& stop);
   Status Connect();
   Status Process(const event_log::RecordBatch& records);
+  Status Transform(const FanOut& fan_out, EventBatch& batch, Outputs& outputs);
+  Status AddChangelogs(Outputs& outputs);
+  StatusOr<transformation::StateScope*> StateOf(int32_t partition);
   void ReadEvents(const event_log::RecordBatch& records, const FanOut& fan_out, EventBatch& batch);
   Status Commit(const event_log::RecordBatch& records, Outputs& outputs);
   Status Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets);
@@ -56,8 +61,10 @@ class Worker final : public event_log::RebalanceListener {
   const Planner& planner_;
   NormaliseStage normalise_;
   DedupStage dedup_;
+  StateStage state_;
   TransformStage transform_;
   BatchPace pace_;
+  std::string workspace_id_;                // of the batch under way
   std::shared_ptr<const FanOut> prepared_;  // whose destinations' topics exist
   StringSet ensured_;                       // ids of destinations whose topic exists
   std::unique_ptr<event_log::Consumer> consumer_;
