@@ -76,7 +76,8 @@ Status Run(const ProcessSettings& given) {
           {.log = *log,
            .clock = SystemClock(),
            .destinations = {.validate = destination::ValidatorOf(catalogue),
-                            .mask = destination::MaskerOf(catalogue)}}));
+                            .mask = destination::MaskerOf(catalogue)},
+           .transformers = [&runtime = *transformers] { return runtime.Started(); }}));
 
   const int ingest_partitions = service::IngestPartitions(settings.event_log());
   const int destination_partitions = service::DestinationPartitions(settings.event_log());

@@ -17,6 +17,7 @@ constexpr std::chrono::hours kReportRetention{24};
 constexpr int64_t kLongestWindowSeconds = 366LL * 86'400;
 constexpr int64_t kDefaultStateSeconds = 30 * 86'400;
 constexpr uint64_t kDefaultStateQuota = 64 << 20;
+constexpr uint32_t kDefaultLogLines = 10;
 constexpr uint32_t kMaxWorkers = 256;
 constexpr uint32_t kMaxBatchEvents = 20'000;  // their changelog is one record, below 1 MB
 
@@ -65,6 +66,9 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
                                                           : transformation.state_quota_bytes()),
                   .longest_s = longest_s,
                   .memory = state_memory},
+        .reports = {.log_lines_per_second = transformation.log_lines_per_second() == 0
+                                                ? kDefaultLogLines
+                                                : transformation.log_lines_per_second()},
         .limits = {
             .max_records = settings.max_batch_events() == 0 ? 2000 : settings.max_batch_events(),
             .max_bytes = settings.max_batch_bytes() == 0 ? 8u << 20 : settings.max_batch_bytes(),

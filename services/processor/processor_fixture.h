@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "libs/base/failpoint.h"
+#include "libs/base/hash.h"
 #include "libs/base/mutex.h"
 #include "libs/event_log/local/local_log.h"
 #include "libs/event_log/local/test_folder.h"

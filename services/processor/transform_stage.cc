@@ -119,6 +119,8 @@ Status TransformStage::AddJobs(ChainRun& run, size_t run_index, size_t step,
   const ChainStep& is = *chain.steps[step];
   const int64_t now_us = clock_.NowMicros();
   std::map<int, size_t> job_of;  // by partition, of what has state; else one
+  const bool by_partition = (is.transformer != nullptr && is.transformer->stateful()) ||
+                            (is.shadow != nullptr && is.shadow->stateful());
   for (size_t i = 0; i < run.events.size(); ++i) {
     Event& event = run.events[i];
     if (!ComesTo(event, chain, step)) continue;
@@ -126,14 +128,14 @@ Status TransformStage::AddJobs(ChainRun& run, size_t run_index, size_t step,
       FailAtStep(is, step, {.error = is.fault, .error_class = "unavailable"}, 1, event);
       continue;
     }
-    const int queue = is.transformer->stateful() ? event.partition : -1;
+    const int queue = by_partition ? event.partition : -1;
     const auto [found, is_new] = job_of.try_emplace(queue, jobs.size());
     if (is_new) {
       TransformJob& job = jobs.emplace_back();
       job.transformer = is.transformer;
       job.queue = queue;
       job.context.metadata_json = run.chain->metadata[step];
-      if (queue >= 0) {
+      if (is.transformer->stateful()) {
         MR_ASSIGN_OR_RETURN(job.context.state, state_of_(event.partition));
       }
       asked.push_back({.run = run_index});

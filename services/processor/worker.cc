@@ -33,8 +33,9 @@ Worker::Worker(Options options, const Deps& deps, const Planner& planner)
       planner_(planner),
       dedup_(options_.dedup, deps.log),
       state_(options_.state, deps.log, deps.clock),
+      reports_(options_.reports, deps.clock, state_),
       transform_(
-          deps.clock, [this](int32_t partition) { return StateOf(partition); }, nullptr),
+          deps.clock, [this](int32_t partition) { return StateOf(partition); }, &reports_),
       pace_(options_.limits.max_records) {}
 
 Worker::~Worker() {
@@ -87,7 +88,7 @@ Status Worker::Round(const std::stop_token& stop) {
     return assignment_error_;
   }
   MR_RETURN_IF_ERROR(records.status());
-  if (records->records.empty()) return OkStatus();
+  if (records->records.empty()) return reports_.Overdue() ? FlushReports() : OkStatus();
   MR_RETURN_IF_ERROR(Failpoint("processor.after_poll"));
   const MonotonicTime began = deps_.clock.Monotonic();
   const Status status = Process(*records);
@@ -110,6 +111,7 @@ Status Worker::Connect() {
 
 void Worker::Disconnect() {
   transaction_.reset();
+  reports_.WaitForShadows();
   dedup_.CloseAll();  // before another worker may open the same folders
   state_.CloseAll();
   consumer_.reset();
@@ -125,6 +127,7 @@ void Worker::OnAssigned(std::span<const event_log::CommittedOffset> partitions) 
 }
 
 void Worker::OnRevoked(std::span<const event_log::TopicPartition> partitions) {
+  reports_.WaitForShadows();  // they read the stores
   for (const auto& partition : partitions) {
     committed_.erase(partition);
     dedup_.Close(partition.partition);
@@ -204,6 +207,7 @@ Status Worker::Process(const event_log::RecordBatch& records) {
 Status Worker::Transform(const FanOut& fan_out, EventBatch& batch, Outputs& outputs) {
   workspace_id_ = fan_out.workspace().id();
   state_.BeginBatch();
+  reports_.BeginBatch(workspace_id_);
   MR_RETURN_IF_ERROR(transform_.RunSources(fan_out, batch));
   for (Event& event : batch.events) {
     if (event.live() && fan_out.Routes(event.meta.source_id())->empty() &&
@@ -232,7 +236,27 @@ Status Worker::AddChangelogs(Outputs& outputs) {
   for (auto& [partition, packed] : changes) {
     outputs.AddRecord(event_log::kStateTopic, partition, std::move(packed));
   }
+  if (std::string report = reports_.Record(); !report.empty()) {
+    outputs.AddRecord(event_log::kReportTopic, -1, std::move(report));
+  }
   return OkStatus();
+}
+
+/// Tells of shadows that ended after the last batch.
+Status Worker::FlushReports() {
+  reports_.BeginBatch(workspace_id_);
+  const std::string report = reports_.Record();
+  if (report.empty()) return OkStatus();
+  const event_log::TopicRecord record{.topic = event_log::kReportTopic,
+                                      .record = {.value = report}};
+  MR_RETURN_IF_ERROR(transaction_->Begin());
+  if (const Status status = transaction_->Append({&record, 1}); !status.ok()) {
+    must_reconnect_ = !transaction_->Abort().ok();
+    return status;
+  }
+  const Status status = transaction_->Commit();
+  must_reconnect_ = !status.ok() && status.code() != StatusCode::kAborted;
+  return status;
 }
 
 Status Worker::Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets) {
@@ -262,6 +286,7 @@ Status Worker::Commit(const event_log::RecordBatch& records, Outputs& outputs) {
   MR_RETURN_IF_ERROR(Failpoint("processor.after_commit"));
   MR_RETURN_IF_ERROR(dedup_.Committed());
   MR_RETURN_IF_ERROR(state_.Committed());
+  reports_.Committed();
   must_reconnect_ = false;
   return OkStatus();
 }

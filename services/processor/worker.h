@@ -13,6 +13,7 @@
 #include "services/processor/pace.h"
 #include "services/processor/planner.h"
 #include "services/processor/processor.h"
+#include "services/processor/reports.h"
 #include "services/processor/state_stage.h"
 #include "services/processor/transform_stage.h"
 
@@ -26,6 +27,7 @@ class Worker final : public event_log::RebalanceListener {
     std::string name;  // unique in the log; the transaction's id
     DedupStage::Options dedup;
     StateStage::Options state;
+    TransformReports::Options reports;
     event_log::PollLimits limits;
   };
   Worker(Options options, const Deps& deps, const Planner& planner);
@@ -49,6 +51,7 @@ class Worker final : public event_log::RebalanceListener {
   StatusOr<transformation::StateScope*> StateOf(int32_t partition);
   void ReadEvents(const event_log::RecordBatch& records, const FanOut& fan_out, EventBatch& batch);
   Status Commit(const event_log::RecordBatch& records, Outputs& outputs);
+  Status FlushReports();
   Status Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets);
   void Disconnect();
   Status Rewind();
@@ -62,6 +65,7 @@ class Worker final : public event_log::RebalanceListener {
   NormaliseStage normalise_;
   DedupStage dedup_;
   StateStage state_;
+  TransformReports reports_;
   TransformStage transform_;
   BatchPace pace_;
   std::string workspace_id_;                // of the batch under way
