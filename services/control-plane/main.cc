@@ -3,8 +3,10 @@
 #include <utility>
 
 #include "libs/destination/catalogue_functions.h"
+#include "libs/script/worker.h"
 #include "libs/service/open_log.h"
 #include "libs/service/process.h"
+#include "libs/transformation/runtime.h"
 #include "services/control-plane/control_plane.h"
 
 namespace millrace {
@@ -17,12 +19,16 @@ Status Run(service::Process& process) {
   MR_ASSIGN_OR_RETURN(const auto catalogue, destination::LoadCatalogue(process.settings().destinations_dir()));
   MR_RETURN_IF_ERROR(
       service::EnsureSharedTopics(process.log(), process.settings().event_log()));
+  MR_ASSIGN_OR_RETURN(
+      const auto transformers,
+      transformation::Runtime::Create(process.settings().transformation(), process.settings().script_workers()));
   MR_ASSIGN_OR_RETURN(const auto control_plane,
                       control_plane::ControlPlane::Create(
                           settings, {.log = process.log(),
                                      .clock = process.clock(),
                                      .destinations = {.validate = destination::ValidatorOf(catalogue),
-                                                      .mask = destination::MaskerOf(catalogue)}}));
+                                                      .mask = destination::MaskerOf(catalogue)},
+                                     .transformers = [&runtime = *transformers] { return runtime.Started(); }}));
   MR_RETURN_IF_ERROR(control_plane->Start());
   MR_RETURN_IF_ERROR(process.Serve(
       {},
@@ -40,6 +46,7 @@ Status Run(service::Process& process) {
 }  // namespace millrace
 
 int main(int argc, char** argv) {
+  millrace::script::MaybeRunWorker(argc, argv);
   return millrace::service::Main("millrace-control-plane", "owns the configuration", argc, argv,
                                  millrace::Run);
 }

@@ -40,6 +40,13 @@ config::WorkspacePtr Planner::Next(const std::stop_token& stop, bool again) {
   return newest_;
 }
 
+bool Planner::WaitUntilNewest(std::chrono::milliseconds most) {
+  MutexLock lock(mu_);
+  if (newest_ == loaded_) return false;
+  wake_.wait_for(lock.native(), most, [this] { return newest_ == loaded_; });
+  return true;
+}
+
 void Planner::Run(const std::stop_token& stop) {
   pthread_setname_np(pthread_self(), "planner");
   telemetry::Gauge& in_force =
@@ -51,9 +58,11 @@ void Planner::Run(const std::stop_token& stop) {
     if (stop.stop_requested()) return;
     auto plan = std::make_shared<const FanOut>(workspace, deps_.types, deps_.transformers);
     again = plan->passing_fault();
-    loaded_ = std::move(workspace);
-    in_force.Set(static_cast<double>(loaded_->revision()));
     current_.Set(std::move(plan));
+    in_force.Set(static_cast<double>(workspace->revision()));
+    MutexLock lock(mu_);
+    loaded_ = std::move(workspace);
+    wake_.notify_all();
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <stop_token>
@@ -28,6 +29,9 @@ class Planner {
   void Stop();
   /// Null until the first workspace has come and is loaded.
   std::shared_ptr<const FanOut> Current() const { return current_.Get(); }
+  /// Waits until the newest workspace is loaded, at most so long; whether there was anything to
+  /// wait for.
+  bool WaitUntilNewest(std::chrono::milliseconds most);
 
  private:
   void Run(const std::stop_token& stop);
@@ -38,7 +42,7 @@ class Planner {
   Mutex mu_;
   std::condition_variable_any wake_;
   config::WorkspacePtr newest_ ABSL_GUARDED_BY(mu_);
-  config::WorkspacePtr loaded_;  // of the thread
+  config::WorkspacePtr loaded_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<void> subscription_;
   std::jthread thread_;
 };

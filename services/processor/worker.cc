@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <optional>
 #include <utility>
@@ -16,6 +17,7 @@ namespace {
 constexpr BackoffPolicy kRetries{.initial = std::chrono::milliseconds(50),
                                  .maximum = std::chrono::milliseconds(5000)};
 constexpr std::chrono::milliseconds kConfigurationWait{50};
+constexpr std::chrono::milliseconds kLoadingWait{10'000};
 
 /// Waits for `time` or a stop.
 void Rest(const std::stop_token& stop, std::chrono::milliseconds time) {
@@ -27,7 +29,7 @@ void Rest(const std::stop_token& stop, std::chrono::milliseconds time) {
 
 }  // namespace
 
-Worker::Worker(Options options, const Deps& deps, const Planner& planner)
+Worker::Worker(Options options, const Deps& deps, Planner& planner)
     : options_(std::move(options)),
       deps_(deps),
       planner_(planner),
@@ -158,8 +160,27 @@ StatusOr<std::shared_ptr<const FanOut>> Worker::CurrentFanOut() {
   return current;
 }
 
-void Worker::ReadEvents(const event_log::RecordBatch& records, const FanOut& fan_out,
-                        EventBatch& batch) {
+/// The newest fan-out that is loaded; when events come of a source that it does not know, while a
+/// newer one is being loaded, that one.
+StatusOr<std::shared_ptr<const FanOut>> Worker::FanOutOf(EventBatch& batch) {
+  MR_ASSIGN_OR_RETURN(auto current, CurrentFanOut());
+  const auto unknown = [&current](const Event& event) {
+    return event.live() && event.meta.rejected_reason().empty() &&
+           current->Source(event.meta.source_id()) == nullptr;
+  };
+  if (std::any_of(batch.events.begin(), batch.events.end(), unknown) &&
+      planner_.WaitUntilNewest(kLoadingWait)) {
+    MR_ASSIGN_OR_RETURN(current, CurrentFanOut());
+  }
+  for (Event& event : batch.events) {
+    if (!unknown(event)) continue;
+    event.error_class = "discarded";
+    event.DeadLetter("source_unknown", "the source is not in the workspace any more");
+  }
+  return current;
+}
+
+void Worker::ReadEvents(const event_log::RecordBatch& records, EventBatch& batch) {
   batch.events.resize(records.records.size());
   for (size_t i = 0; i < records.records.size(); ++i) {
     const auto& record = records.records[i];
@@ -178,18 +199,14 @@ void Worker::ReadEvents(const event_log::RecordBatch& records, const FanOut& fan
     event.resume_at = redrive.transformation_id();
     event.versions.assign(redrive.transformation_versions().begin(),
                           redrive.transformation_versions().end());
-    if (event.meta.rejected_reason().empty() && fan_out.Routes(event.meta.source_id()) == nullptr) {
-      event.error_class = "discarded";
-      event.DeadLetter("source_unknown", "the source is not in the workspace any more");
-    }
   }
 }
 
 Status Worker::Process(const event_log::RecordBatch& records) {
   const MonotonicTime began = deps_.clock.Monotonic();
-  MR_ASSIGN_OR_RETURN(const auto fan_out, CurrentFanOut());
   EventBatch batch;
-  ReadEvents(records, *fan_out, batch);
+  ReadEvents(records, batch);
+  MR_ASSIGN_OR_RETURN(const auto fan_out, FanOutOf(batch));
   MR_RETURN_IF_ERROR(normalise_.Run(batch));
   MR_RETURN_IF_ERROR(dedup_.Run(batch));
   Outputs outputs(*fan_out, deps_.clock.NowMicros());

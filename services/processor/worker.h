@@ -30,7 +30,7 @@ class Worker final : public event_log::RebalanceListener {
     TransformReports::Options reports;
     event_log::PollLimits limits;
   };
-  Worker(Options options, const Deps& deps, const Planner& planner);
+  Worker(Options options, const Deps& deps, Planner& planner);
   ~Worker() override;
 
   void Start();
@@ -49,19 +49,20 @@ class Worker final : public event_log::RebalanceListener {
   Status Transform(const FanOut& fan_out, EventBatch& batch, Outputs& outputs);
   Status AddChangelogs(Outputs& outputs);
   StatusOr<transformation::StateScope*> StateOf(int32_t partition);
-  void ReadEvents(const event_log::RecordBatch& records, const FanOut& fan_out, EventBatch& batch);
+  void ReadEvents(const event_log::RecordBatch& records, EventBatch& batch);
   Status Commit(const event_log::RecordBatch& records, Outputs& outputs);
   Status FlushReports();
   Status Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets);
   void Disconnect();
   Status Rewind();
   StatusOr<std::shared_ptr<const FanOut>> CurrentFanOut();
+  StatusOr<std::shared_ptr<const FanOut>> FanOutOf(EventBatch& batch);
   std::vector<std::pair<telemetry::Histogram*, double>> Delays(const EventBatch& batch);
   void Measure(const Outputs& outputs, MonotonicTime began);
 
   const Options options_;
   const Deps& deps_;
-  const Planner& planner_;
+  Planner& planner_;
   NormaliseStage normalise_;
   DedupStage dedup_;
   StateStage state_;

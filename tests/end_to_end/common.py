@@ -60,6 +60,25 @@ def wait_for_write_key(stack, write_key=WRITE_KEY):
                 time.sleep(0.05)
 
 
+def revision_in_force(url):
+    """The revision of the workspace that the processor at this address works by."""
+    with urllib.request.urlopen(url + "/metrics", timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("millrace_processor_workspace_revision "):
+                return int(float(line.split()[1]))
+    return 0
+
+
+def wait_in_force(url, revision, timeout=30):
+    """Until the processor works by this revision; the seconds it took."""
+    started = time.monotonic()
+    while revision_in_force(url) < int(revision):
+        if time.monotonic() - started > timeout:
+            raise RuntimeError(f"revision {revision} is not in force at {url}")
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
 def query(sql):
     """Rows of a query in the test PostgreSQL, as lists of strings."""
     out = subprocess.run(["psql", os.environ["MILLRACE_TEST_POSTGRES"], "-XAtq", "-F", "\t", "-c", sql],
