@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "services/processor/planner.h"
@@ -14,6 +15,8 @@ namespace {
 constexpr int64_t kDefaultWindowSeconds = 86'400;
 constexpr std::chrono::hours kShortestChangelog{7 * 24};
 constexpr std::chrono::hours kReportRetention{24};
+constexpr std::chrono::seconds kTopicsPatience{30};
+constexpr std::chrono::milliseconds kTopicsStep{100};
 constexpr int64_t kLongestWindowSeconds = 366LL * 86'400;
 constexpr int64_t kDefaultStateSeconds = 30 * 86'400;
 constexpr uint64_t kDefaultStateQuota = 64 << 20;
@@ -113,7 +116,14 @@ Status Processor::EnsureTopics() {
 }
 
 Status Processor::Start() {
-  MR_RETURN_IF_ERROR(EnsureTopics());
+  // Another processor may be making the same topics: for a moment they have no leader.
+  const MonotonicTime deadline = deps_.clock.Monotonic() + kTopicsPatience;
+  Status status = EnsureTopics();
+  while (IsRetryable(status) && deps_.clock.Monotonic() < deadline) {
+    std::this_thread::sleep_for(kTopicsStep);
+    status = EnsureTopics();
+  }
+  MR_RETURN_IF_ERROR(status);
   planner_->Start();
   for (const auto& worker : workers_) worker->Start();
   return OkStatus();
