@@ -1,6 +1,8 @@
 #include "libs/transformation/code_check.h"
 
 #include <algorithm>
+#include <charconv>
+#include <regex>
 
 namespace millrace::transformation {
 
@@ -72,6 +74,22 @@ EntryPoint GraphCheck::entry_point() const {
   if (Exports(graph_.entry, "transform", &seen_legacy)) return EntryPoint::kBatch;
   if (graph_.entry.scan.defines_transform) return EntryPoint::kLegacy;
   return EntryPoint::kNone;
+}
+
+CodeFault LoadFault(std::string_view message) {
+  static const std::regex kForm(
+      "^(?:library )?([^\\s:]+): (.*?)(?: \\(line (\\d+), column (\\d+)\\))?$");
+  const std::string first(message.substr(0, message.find('\n')));
+  std::smatch parts;
+  constexpr size_t kLongest = 1'000;  // what is thrown may have any length
+  if (first.size() > kLongest || !std::regex_match(first, parts, kForm))
+    return {kEntryName, first, 0, 0};
+  CodeFault fault{parts[1], parts[2], 0, 0};
+  if (parts[3].matched) {
+    std::from_chars(first.data() + parts.position(3), first.data() + first.size(), fault.line);
+    std::from_chars(first.data() + parts.position(4), first.data() + first.size(), fault.column);
+  }
+  return fault;
 }
 
 CodeFault EntryPointFault(EntryPoint entry_point) {

@@ -43,6 +43,9 @@ class GraphCheck {
   std::vector<CodeFault> faults_;
 };
 
+/// The fault that script::WorkerPool::Load tells as "name: message (line 1, column 2)\n<stack>".
+CodeFault LoadFault(std::string_view message);
+
 /// What is wrong with how the entry points are exported; empty message: nothing.
 CodeFault EntryPointFault(EntryPoint entry_point);
 

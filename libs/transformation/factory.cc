@@ -83,7 +83,11 @@ class Factory final : public TransformerFactory {
     const CodeFault entry = EntryPointFault(check.entry_point());
     if (!entry.message.empty()) return MakeStatus(StatusCode::kInvalidArgument, Describe(entry));
     ScriptVersion made = Prepare(version, workspace, graph, check.entry_point());
-    MR_RETURN_IF_ERROR(options_.pool->Load(made.module));
+    const Status loaded = Load(made);
+    if (loaded.code() == StatusCode::kInvalidArgument) {
+      return MakeStatus(loaded.code(), Describe(LoadFault(Message(loaded))));
+    }
+    MR_RETURN_IF_ERROR(loaded);
     return Keep(key, MakeScriptTransformer(std::move(made), options_));
   }
 
@@ -98,9 +102,8 @@ class Factory final : public TransformerFactory {
     if (!entry.message.empty()) faults.push_back(entry);
     if (!faults.empty()) return faults;
     // What only shows when the code runs: a library that throws while it loads.
-    const Status loaded =
-        options_.pool->Load(Prepare(version, workspace, graph, check.entry_point()).module);
-    if (!loaded.ok()) faults.push_back({kEntryName, std::string(Message(loaded)), 0, 0});
+    const Status loaded = Load(Prepare(version, workspace, graph, check.entry_point()));
+    if (!loaded.ok()) faults.push_back(LoadFault(Message(loaded)));
     return faults;
   }
 
@@ -117,6 +120,13 @@ class Factory final : public TransformerFactory {
     if (auto kept = Find(key)) return kept;
     MR_ASSIGN_OR_RETURN(auto transformer, RulesTransformer::Compile(version, workspace));
     return Keep(key, std::move(transformer));
+  }
+
+  /// What the code throws while it loads may hold secrets.
+  Status Load(const ScriptVersion& made) {
+    const Status loaded = options_.pool->Load(made.module);
+    return loaded.ok() ? loaded
+                       : MakeStatus(loaded.code(), made.mask.Apply(std::string(Message(loaded))));
   }
 
   static std::vector<CodeFault> FaultsOf(const GraphCheck& check) {

@@ -75,12 +75,37 @@ TEST_CASE("syntax errors have line and column, in libraries too") {
   CHECK(library[0].line == 3);
 }
 
-TEST_CASE("a library that throws while it loads is found") {
+TEST_CASE("what is thrown while code loads is found, without secrets") {
   TestFactory test;
-  const auto faults = test.factory->Check(
-      test.Version("import 'thrower'; export const transformEvent = (e) => e;"), test.workspace);
+  auto* credential = test.workspace.add_credentials();
+  credential->set_key("k");
+  credential->set_value("tops3cret");
+  credential->set_secret(true);
+  struct Case {
+    const char* code;
+    CodeFault fault;
+  };
+  const auto c = GENERATE(values<Case>({
+      {"import 'thrower'; export const transformEvent = (e) => e;",
+       {"thrower", "Error: not ready", 1}},
+      {"export const transformEvent = (e) => e;\nthrow new Error('with ' + getCredential('k'));",
+       {"transformation", "Error: with ***", 2}},
+      {"export const transformEvent = 1;",
+       {"transformation",
+        "TypeError: Expected one of transformEvent,transformBatch. Found none: export one", 0}},
+      {"store.get('k'); export const transformEvent = (e) => e;",
+       {"transformation", "TypeError: the host answers only while an event is worked on", 1}},
+      {"throw 'text'; export const transformEvent = (e) => e;", {"transformation", "text", 0}},
+  }));
+  CAPTURE(c.code);
+  const auto faults = test.factory->Check(test.Version(c.code), test.workspace);
   REQUIRE(faults.size() == 1);
-  CHECK(faults[0].message.find("not ready") != std::string::npos);
+  CHECK(faults[0].where == c.fault.where);
+  CHECK(faults[0].message == c.fault.message);
+  CHECK(faults[0].line == c.fault.line);
+  CHECK((faults[0].column > 0) == (c.fault.line > 0));
+  CHECK(Message(test.factory->Make(test.Version(c.code), test.workspace).status()) ==
+        Describe(faults[0]));
 }
 
 TEST_CASE("CheckLibrary finds what a library's new version would break") {

@@ -175,7 +175,7 @@ TEST_CASE("store says what it cannot take") {
   };
   const auto c = GENERATE(values<Case>({
       {"store.get()",
-       "TypeError: store.get: the key must be a text that is not empty, not a undefined"},
+       "TypeError: store.get: the key must be a text that is not empty, not undefined"},
       {"store.set(5, 1)",
        "TypeError: store.set: the key must be a text that is not empty, not a number"},
       {"store.set('k')", "TypeError: store.set: there is no value; store.del(key) removes one"},

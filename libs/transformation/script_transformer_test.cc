@@ -48,8 +48,12 @@ TEST_CASE("transformEvent gives an object, several, none or an error") {
         "object "
         "but an array, at index 0"}},
       {"an object that writes itself as a text",
-       "return new Date(0);",
+       "return {toJSON: () => 'text'};",
        {"invalid_result: returned event is not an object once it is written as JSON"}},
+      {"a map",
+       "return new Map([['n', 1]]);",
+       {"invalid_result: returned event from transformEvent(event) is not an object but a Map: "
+        "return an object, an array of objects, or nothing to drop the event"}},
   }));
   CAPTURE(c.name);
   CHECK(test.Run(std::string("export function transformEvent(event) {") + c.body + "}",
@@ -168,7 +172,7 @@ TEST_CASE("a poison event in a batch costs only itself") {
 TEST_CASE("transformBatch that returns no array is told so") {
   TestFactory test;
   CHECK(test.Run("export const transformBatch = () => {};", {"{}"}) ==
-        Texts{"invalid_result: returned events from transformBatch(event) is not an array but a "
+        Texts{"invalid_result: returned events from transformBatch(event) is not an array but "
               "undefined: return an array of events; one without the event drops it"});
 }
 

@@ -15,8 +15,19 @@
     'destinationDefinitionId', 'transformationId', 'transformationVersionId',
   ];
 
-  const isEvent = (value) => typeof value === 'object' && value !== null && !isArray(value);
-  const kindOf = (value) => (value === null ? 'null' : isArray(value) ? 'an array' : `a ${typeof value}`);
+  const {toString} = Object.prototype;
+  const tagOf = (value) => toString.call(value).slice(8, -1);
+  // Plain objects, and errors, which some return as they caught them.
+  const isEvent = (value) => {
+    if (typeof value !== 'object' || value === null) return false;
+    const tag = tagOf(value);
+    return tag === 'Object' || tag === 'Error';
+  };
+  const kindOf = (value) => {
+    if (value === null || value === undefined) return String(value);
+    if (isArray(value)) return 'an array';
+    return `a ${typeof value === 'object' ? tagOf(value) : typeof value}`;
+  };
 
   // The name tells the host that the script worked but what it returned cannot be.
   function invalid(message) {
