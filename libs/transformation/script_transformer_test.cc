@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
 
+#include <future>
+
 #include "libs/transformation/transformer_testing.h"
 
 namespace millrace::transformation {
@@ -222,6 +224,73 @@ TEST_CASE("stacks are in the user's own lines") {
   CHECK(outputs[0].error == "ReferenceError: missing is not defined");
   CHECK(outputs[0].stack ==
         "    at add (library adder:3:14)\n    at transformEvent (transformation:3:14)\n");
+}
+
+TEST_CASE("several Runs of one transformer may be under way") {
+  TestFactory test;
+  auto made = test.factory->Make(
+      test.Version("export async function transformEvent(e) { await fetchV2('x'); return e; }"),
+      test.workspace);
+  REQUIRE(made.ok());
+  std::vector<std::future<Texts>> runs;
+  for (int run = 0; run < 4; ++run) {
+    runs.push_back(std::async(std::launch::async, [&, run] {
+      std::vector<std::string> events;
+      for (int i = 0; i < 50; ++i) events.push_back(fmt::format(R"({{"n":{}}})", 100 * run + i));
+      return test.Run(**made, events);
+    }));
+  }
+  for (int run = 0; run < 4; ++run) {
+    const Texts texts = runs[static_cast<size_t>(run)].get();
+    REQUIRE(texts.size() == 50);
+    CHECK(texts.front() == fmt::format(R"({{"n":{}}})", 100 * run));
+    CHECK(texts.back() == fmt::format(R"({{"n":{}}})", 100 * run + 49));
+  }
+}
+
+/// Never answers until it is gone.
+class HoldingFetcher final : public Fetcher {
+ public:
+  void Fetch(std::string_view, std::string_view,
+             std::function<void(script::HostAnswer)> done) override {
+    held_.push_back(std::move(done));
+    if (held_.size() == 1) asked_.set_value();
+  }
+  void Wait() { asked_.get_future().wait(); }
+
+ private:
+  std::vector<std::function<void(script::HostAnswer)>> held_;
+  std::promise<void> asked_;
+};
+
+TEST_CASE("when the pool ends, events under way may be tried again") {
+  const bool batch = GENERATE(false, true);
+  CAPTURE(batch);
+  TestFactory test;
+  HoldingFetcher fetcher;
+  auto factory = MakeTransformerFactory({.pool = test.pool.get(), .fetcher = &fetcher});
+  auto made = factory->Make(
+      test.Version(
+          batch ? "export const transformBatch = async (es) => { await fetchV2('x'); return es; };"
+                : "export const transformEvent = async (e) => { await fetchV2('x'); return e; };"),
+      test.workspace);
+  REQUIRE(made.ok());
+  std::promise<std::vector<Output>> promise;
+  std::vector<Input> inputs(3);
+  for (Input& input : inputs) input.event = Bytes(std::string("{}"));
+  (*made)->Run(std::move(inputs), {},
+               [&](std::vector<Output> outputs) { promise.set_value(std::move(outputs)); });
+  made->reset();  // what is under way needs neither transformer nor factory
+  factory.reset();
+  fetcher.Wait();
+  test.pool.reset();
+  const auto outputs = promise.get_future().get();
+  REQUIRE(outputs.size() == 3);
+  for (const Output& output : outputs) {
+    CHECK(output.again);
+    CHECK(output.error_class == "engine");
+    CHECK(output.events.empty());
+  }
 }
 
 TEST_CASE("a Run of nothing is done at once") {
