@@ -162,8 +162,14 @@ StatusOr<Json> Api::Settle(const std::vector<PlannedChange>& plan, ScriptDraft* 
 
 StatusOr<Json> Api::Import(const Json& workspace_config, const ApplyOptions& options) {
   std::vector<std::string> warnings;
-  MR_ASSIGN_OR_RETURN(const Json document,
-                      DocumentFromRudderStack(workspace_config, deps_.destinations, &warnings));
+  const ScriptDraft draft(deps_.scripts);
+  const auto known = [&draft](const std::string& name) {
+    const auto script = draft.Find(config::v1::TRANSFORMATION, name);
+    return script.ok() && draft.InForce(config::v1::TRANSFORMATION, script->id()) != nullptr;
+  };
+  MR_ASSIGN_OR_RETURN(
+      const Json document,
+      DocumentFromRudderStack(workspace_config, deps_.destinations, known, &warnings));
   MR_ASSIGN_OR_RETURN(Json answer, Apply(document, options));
   answer["warnings"] = warnings;
   return answer;

@@ -1,5 +1,7 @@
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 #include "libs/base/string_map.h"
 #include "services/control-plane/workspace_document.h"
 
@@ -46,16 +48,59 @@ Json DestinationEntry(const Json& destination, const DestinationHooks& hooks,
     enabled = false;
     warnings->push_back(fmt::format("destination '{}' comes disabled: {}", name, Message(status)));
   }
-  if (!Objects(destination, "transformations").empty()) {
-    warnings->push_back(fmt::format("destination '{}': its transformation is not taken over", name));
-  }
   return {{"id", Text(destination, "id")}, {"name", name}, {"type", type},
           {"enabled", enabled}, {"config", std::move(config)}};
+}
+
+/// The destination's chain. Of a transformation there are mostly the ids only; it is attached when
+/// it is here already, under its id there. Else the destination comes disabled, so that it gets
+/// nothing that the transformation would have taken out, and the warning says how to bring it.
+Json ChainOf(const Json& destination, const TransformationKnown& known, Json* transformations,
+             std::vector<std::string>* warnings, Json* entry) {
+  Json chain = Json::array();
+  for (const Json& one : Objects(destination, "transformations")) {
+    const std::string destination_name = Text(destination, "name");
+    std::string id = Text(one, "id");
+    if (id.empty()) id = Text(one, "versionId");
+    const std::string language = Text(one, "language");
+    if (!language.empty() && language != "javascript") {
+      (*entry)["enabled"] = false;
+      warnings->push_back(fmt::format(
+          "destination '{}' comes disabled: its transformation {} is in {} and cannot run "
+          "here; write it anew in JavaScript, attach it to the destination, and enable that",
+          destination_name, id, language));
+      continue;
+    }
+    if (const std::string code = Text(one, "code"); !code.empty()) {
+      const std::string name = Text(one, "name").empty() ? id : Text(one, "name");
+      const bool fresh = std::none_of(transformations->begin(), transformations->end(),
+                                      [&](const Json& held) { return held["name"] == name; });
+      if (fresh) transformations->push_back({{"name", name}, {"code", code}});
+      chain.push_back(name);
+      continue;
+    }
+    if (known && known(id)) {
+      chain.push_back(id);
+      continue;
+    }
+    (*entry)["enabled"] = false;
+    warnings->push_back(
+        fmt::format("destination '{0}' comes disabled: of its transformation {1} "
+                    "workspaceConfig.json holds only the ids. Get the code by "
+                    "'curl -u EMAIL:ACCESS_TOKEN "
+                    "https://api.rudderstack.com/transformations/{1}/versions/{2}', save it as "
+                    "transformations/{1}/transformation.js, run 'millrace transform deploy "
+                    "transformations --publish' and import "
+                    "again: then it is attached and the destination enabled",
+                    destination_name, id, Text(one, "versionId")));
+  }
+  return chain;
 }
 
 }  // namespace
 
 StatusOr<Json> DocumentFromRudderStack(const Json& workspace_config, const DestinationHooks& hooks,
+                                       const TransformationKnown& known,
                                        std::vector<std::string>* warnings) {
   if (!workspace_config.is_object()) {
     return MakeStatus(StatusCode::kInvalidArgument, "workspaceConfig: must hold keys and values");
@@ -73,6 +118,7 @@ StatusOr<Json> DocumentFromRudderStack(const Json& workspace_config, const Desti
   Json document = {{"sources", Json::array()},
                    {"destinations", Json::array()},
                    {"connections", Json::array()}};
+  Json transformations = Json::array();
   StringSet seen;
   for (const Json& source : Objects(*root, "sources")) {
     const Json definition = Member(source, "sourceDefinition");
@@ -91,10 +137,19 @@ StatusOr<Json> DocumentFromRudderStack(const Json& workspace_config, const Desti
                                                      Flag(destination, "isProcessorEnabled")}});
       if (!seen.insert(id).second) continue;
       document["destinations"].push_back(DestinationEntry(destination, hooks, warnings));
+      Json& entry = document["destinations"].back();
+      Json chain = ChainOf(destination, known, &transformations, warnings, &entry);
+      if (!chain.empty()) entry["transformations"] = std::move(chain);
     }
   }
-  if (!Objects(*root, "libraries").empty()) {
-    warnings->push_back("libraries of transformations are not taken over");
+  if (!transformations.empty()) document["transformations"] = std::move(transformations);
+  if (const auto libraries = Objects(*root, "libraries"); !libraries.empty()) {
+    warnings->push_back(fmt::format(
+        "of its {} libraries workspaceConfig.json holds only the ids. 'curl -u EMAIL:ACCESS_TOKEN "
+        "https://api.rudderstack.com/libraries' shows importName and code of each; save those that "
+        "your transformations "
+        "import as transformations/libraries/IMPORT_NAME.js before 'millrace transform deploy'",
+        libraries.size()));
   }
   return document;
 }

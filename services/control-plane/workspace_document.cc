@@ -251,6 +251,10 @@ Status ApplyConnection(const Json& json, size_t index, ScriptDraft* draft, Strin
   MR_RETURN_IF_ERROR(CheckId(entry.where(), id));
   MR_RETURN_IF_ERROR(entry.Text("source", &source_name));
   MR_RETURN_IF_ERROR(entry.Text("destination", &destination_name));
+  if (const Connection* held = FindById(workspace->mutable_connections(), id); held != nullptr) {
+    if (source_name.empty()) source_name = held->source_id();
+    if (destination_name.empty()) destination_name = held->destination_id();
+  }
   MR_ASSIGN_OR_RETURN(const Source* source,
                       EndOf(entry, "source", workspace->mutable_sources(), source_name));
   MR_ASSIGN_OR_RETURN(const Destination* destination,

@@ -51,10 +51,14 @@ std::vector<PlannedChange> DeleteEntity(std::string_view kind, const std::string
 /// The same form, secrets masked.
 nlohmann::json ToDocument(const config::v1::Workspace& workspace, const DestinationHooks& hooks);
 
+/// Whether there is a transformation of this name with a version in force.
+using TransformationKnown = std::function<bool(const std::string& name)>;
+
 /// A document out of RudderStack's workspaceConfig.json. What cannot be taken over is named in
-/// `warnings`; destinations of unknown types come disabled.
+/// `warnings`, with what to do; destinations of unknown types come disabled.
 StatusOr<nlohmann::json> DocumentFromRudderStack(const nlohmann::json& workspace_config,
                                                  const DestinationHooks& hooks,
+                                                 const TransformationKnown& known,
                                                  std::vector<std::string>* warnings);
 
 }  // namespace millrace::control_plane

@@ -185,20 +185,20 @@ TEST_CASE("a workspaceConfig of RudderStack becomes a document", "[import]") {
          {"id": "d1", "name": "Hook", "enabled": true, "isConnectionEnabled": false,
           "config": {"webhookUrl": "https://x"}, "destinationDefinition": {"name": "WEBHOOK"}}]}]})");
   Strings warnings;
-  const auto document = DocumentFromRudderStack(config, TestHooks(), &warnings);
+  const auto document = DocumentFromRudderStack(config, TestHooks(), nullptr, &warnings);
   REQUIRE(document.ok());
   Workspace workspace;
   CHECK(Apply(*document, &workspace).size() == 7);
   REQUIRE(workspace.destinations_size() == 2);
   CHECK(workspace.destinations(0).id() == "d1");
-  CHECK(workspace.destinations(0).enabled());
+  CHECK_FALSE(workspace.destinations(0).enabled());
   CHECK_FALSE(workspace.destinations(1).enabled());
   REQUIRE(workspace.connections_size() == 3);
   CHECK(workspace.connections(0).enabled());
   CHECK_FALSE(workspace.connections(2).enabled());
   CHECK(workspace.sources(1).write_keys(0) == "w2");
   REQUIRE(warnings.size() == 2);
-  CHECK(warnings[0].find("transformation") != std::string::npos);
+  CHECK(warnings[0].find("'Hook' comes disabled: of its transformation t ") != std::string::npos);
   CHECK(warnings[1].find("'Odd' comes disabled") != std::string::npos);
   // Importing it again changes nothing.
   for (const std::string& line : Apply(*document, &workspace)) CHECK(line.rfind("unchanged", 0) == 0);
@@ -208,7 +208,7 @@ TEST_CASE("what is no workspaceConfig is refused", "[import]") {
   Strings warnings;
   for (const char* text : {"[]", "{}", "1", R"({"sources": 1})", "null"}) {
     CAPTURE(text);
-    CHECK(DocumentFromRudderStack(Json::parse(text), TestHooks(), &warnings).status().code() ==
+    CHECK(DocumentFromRudderStack(Json::parse(text), TestHooks(), nullptr, &warnings).status().code() ==
           StatusCode::kInvalidArgument);
   }
 }

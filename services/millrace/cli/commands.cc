@@ -1,15 +1,16 @@
 #include "services/millrace/cli/commands.h"
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "libs/base/file.h"
-#include "libs/config/settings.h"
+#include "services/millrace/cli/local_document.h"
 #include "services/millrace/cli/runner.h"
 #include "services/millrace/cli/table.h"
 #include "services/millrace/cli/transform_commands.h"
@@ -20,22 +21,21 @@ namespace {
 using Json = nlohmann::json;
 using Rows = std::vector<std::vector<std::string>>;
 
-StatusOr<int> PostPlan(const Target& target, const std::string& path, const std::string& file,
-                       bool dry_run) {
-  MR_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
-  // JSON goes as it is: the server says where it is wrong. Everything else is read as YAML.
-  std::string body = text;
-  if (!Json::accept(text)) {
-    auto converted = config::YamlToJson(text);
-    if (!converted.ok()) return Annotate(converted.status(), file);
-    body = *std::move(converted);
-  }
-  MR_ASSIGN_OR_RETURN(
-      const Json plan,
-      CallApiJson(target, {.method = "POST",
-                           .path = path,
-                           .query = {{"dry_run", dry_run ? "true" : ""}},
-                           .body = std::move(body)}));
+struct PlanArguments {
+  std::string file;
+  bool dry_run = false;
+  bool prune = false;
+};
+
+/// Posts `body` and shows the plan that comes back.
+StatusOr<int> PostPlan(const Target& target, const std::string& path,
+                       const PlanArguments& arguments, std::string body) {
+  MR_ASSIGN_OR_RETURN(const Json plan,
+                      CallApiJson(target, {.method = "POST",
+                                           .path = path,
+                                           .query = {{"dry_run", arguments.dry_run ? "true" : ""},
+                                                     {"prune", arguments.prune ? "true" : ""}},
+                                           .body = std::move(body)}));
   if (target.json) return 0;
   Rows rows;
   for (const Json& change : plan.value("changes", Json::array())) {
@@ -45,8 +45,8 @@ StatusOr<int> PostPlan(const Target& target, const std::string& path, const std:
   for (const Json& warning : plan.value("warnings", Json::array())) {
     Print("warning: " + (warning.is_string() ? warning.get<std::string>() : warning.dump()) + "\n");
   }
-  Print(dry_run ? std::string("nothing was changed (--dry-run)\n")
-                : "applied, revision " + Text(plan, "revision") + "\n");
+  Print(arguments.dry_run ? std::string("nothing was changed (--dry-run)\n")
+                          : "applied, revision " + Text(plan, "revision") + "\n");
   return 0;
 }
 
@@ -96,6 +96,24 @@ std::string ConnectionsTable(const Json& workspace) {
   return FormatTable(rows);
 }
 
+std::string ScriptsTable(const Json& list) {
+  Rows rows = {{"NAME", "IMPORT NAME", "IN FORCE", "LATEST", "ID"}};
+  const Json none = Json::object();
+  for (const Json& one : list) {
+    rows.push_back({Text(one, "name"), Text(one, "importName"),
+                    Text(one.value("published", none), "number"),
+                    Text(one.value("latest", none), "number"), Text(one, "id")});
+  }
+  return FormatTable(rows);
+}
+
+std::string CredentialsTable(const Json& list) {
+  Rows rows = {{"KEY", "SECRET", "VALUE"}};
+  for (const Json& one : list)
+    rows.push_back({Text(one, "key"), Text(one, "secret"), Text(one, "value")});
+  return FormatTable(rows);
+}
+
 StatusOr<int> Get(const Target& target, const std::string& what) {
   // A connection holds ids only; the table shows names, which the workspace has.
   const std::string path = what == "connections" && !target.json ? "workspace" : what;
@@ -108,6 +126,10 @@ StatusOr<int> Get(const Target& target, const std::string& what) {
     Print(DestinationsTable(answer));
   } else if (what == "connections") {
     Print(ConnectionsTable(answer));
+  } else if (what == "transformations" || what == "libraries") {
+    Print(ScriptsTable(answer));
+  } else if (what == "credentials") {
+    Print(CredentialsTable(answer));
   } else {
     Print("SOURCES\n" + SourcesTable(answer.value("sources", none)) + "\nDESTINATIONS\n" +
           DestinationsTable(answer.value("destinations", none)) + "\nCONNECTIONS\n" +
@@ -179,18 +201,25 @@ StatusOr<int> Tail(const Target& target, const std::string& source, const std::s
 }
 
 void AddPlanCommands(CLI::App& app) {
-  struct Arguments {
-    std::string file;
-    bool dry_run = false;
-  };
   CLI::App* apply = app.add_subcommand("apply", "Make the workspace hold what a file says");
   const auto apply_target = AddTargetOptions(apply);
-  const auto applied = std::make_shared<Arguments>();
+  const auto applied = std::make_shared<PlanArguments>();
   apply->add_option("-f,--file", applied->file, "YAML or JSON")->required();
   apply->add_flag("--dry-run", applied->dry_run, "Show the plan, change nothing");
-  apply->footer("Example: millrace apply -f workspace.yaml --dry-run");
-  SetWork(apply, [apply_target, applied] {
-    return PostPlan(*apply_target, "/api/v1/apply", applied->file, applied->dry_run);
+  apply->add_flag(
+      "--prune", applied->prune,
+      "Also delete what the file does not name; of transformations, libraries and credentials "
+      "only when the file has such a list");
+  apply->footer(
+      "Code may stand in files beside it, values of credentials in the environment:\n\n"
+      "  libraries: [{name: text, file: libraries/text.js}]\n"
+      "  transformations: [{name: clean-up, file: clean-up/transformation.js}]\n"
+      "  credentials: [{key: apiKey, valueFrom: {env: API_KEY}}]\n"
+      "  connections: [{source: web, destination: hook, transformations: [clean-up]}]\n\n"
+      "Example: millrace apply -f workspace.yaml --dry-run");
+  SetWork(apply, [apply_target, applied]() -> StatusOr<int> {
+    MR_ASSIGN_OR_RETURN(const Json document, ReadDocument(applied->file, ProcessEnvironment));
+    return PostPlan(*apply_target, "/api/v1/apply", *applied, document.dump());
   });
 
   CLI::App* import = app.add_subcommand("import", "Take over another pipeline's configuration");
@@ -198,12 +227,13 @@ void AddPlanCommands(CLI::App& app) {
   import->footer("Example: millrace import rudderstack workspaceConfig.json --dry-run");
   CLI::App* rudderstack = import->add_subcommand("rudderstack", "From RudderStack's workspaceConfig.json");
   const auto import_target = AddTargetOptions(rudderstack);
-  const auto imported = std::make_shared<Arguments>();
+  const auto imported = std::make_shared<PlanArguments>();
   rudderstack->add_option("FILE", imported->file, "workspaceConfig.json")->required();
   rudderstack->add_flag("--dry-run", imported->dry_run, "Show the plan, change nothing");
   rudderstack->footer("Example: millrace import rudderstack workspaceConfig.json --dry-run");
-  SetWork(rudderstack, [import_target, imported] {
-    return PostPlan(*import_target, "/api/v1/import/rudderstack", imported->file, imported->dry_run);
+  SetWork(rudderstack, [import_target, imported]() -> StatusOr<int> {
+    MR_ASSIGN_OR_RETURN(std::string text, ReadFile(imported->file));
+    return PostPlan(*import_target, "/api/v1/import/rudderstack", *imported, std::move(text));
   });
 }
 
@@ -211,9 +241,12 @@ void AddViewCommands(CLI::App& app) {
   CLI::App* get = app.add_subcommand("get", "Show the workspace or a part of it");
   const auto get_target = AddTargetOptions(get);
   const auto what = std::make_shared<std::string>();
-  get->add_option("WHAT", *what, "workspace, sources, destinations or connections")
+  get->add_option(
+         "WHAT", *what,
+         "workspace, sources, destinations, connections, transformations, libraries or credentials")
       ->required()
-      ->check(CLI::IsMember({"workspace", "sources", "destinations", "connections"}));
+      ->check(CLI::IsMember({"workspace", "sources", "destinations", "connections",
+                             "transformations", "libraries", "credentials"}));
   get->footer("Example: millrace get sources");
   SetWork(get, [get_target, what] { return Get(*get_target, *what); });
 
