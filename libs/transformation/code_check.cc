@@ -49,6 +49,7 @@ void GraphCheck::CheckNames(const SourceModule& module) {
     for (const ImportedName& name : import.names) {
       std::set<const SourceModule*> seen;
       if (Exports(library->second, name.name, &seen)) continue;
+      if (faults_.size() >= kMostFaults) return;
       std::string known;
       for (const std::string& one : exports_.at(&library->second)) {
         known += (known.empty() ? "" : ", ") + one;

@@ -61,6 +61,15 @@ TEST_CASE("Check says what is wrong, and where") {
   }
 }
 
+TEST_CASE("so many faults are told that people can read them") {
+  TestFactory test;
+  std::string code = "export const transformEvent = (e) => e;\n";
+  for (int i = 0; i < 5'000; ++i) code += "import {nothing} from 'maths'; import 'nowhere';\n";
+  const auto faults = test.factory->Check(test.Version(code), test.workspace);
+  CHECK(faults.size() >= kMostFaults);
+  CHECK(faults.size() < kMostFaults + 10);
+}
+
 TEST_CASE("syntax errors have line and column, in libraries too") {
   TestFactory test;
   const auto own = test.factory->Check(test.Version("let a = 1;\nlet b = ;\n"), test.workspace);

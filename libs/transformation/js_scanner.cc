@@ -248,6 +248,7 @@ class Reader {
     bool braces = false;
     bool renamed = false;
     for (; i < tokens_.size() && !Is(i, "from") && !Is(i, ";"); ++i) {
+      if (!braces && (Is(i, "import") || Is(i, "export"))) return;  // the next statement
       if (Is(i, "{")) {
         braces = true;
       } else if (Is(i, "}")) {

@@ -52,6 +52,23 @@ TEST_CASE("imports are found where they stand") {
   CHECK(Imports(c.source) == c.imports);
 }
 
+TEST_CASE("what is no JavaScript is read in time that grows with its length") {
+  const std::string code =
+      "import d, {a as b} from 'x'; export * from 'y'; const t = `a${`b${c}`}d`; "
+      "/[/]'/.test('\\'');";
+  for (size_t begin = 0; begin < code.size(); ++begin) {
+    for (size_t size = 0; size <= code.size() - begin; ++size) {
+      ScanJavaScript(std::string_view(code).substr(begin, size));
+    }
+  }
+  for (const char* part :
+       {"import ", "export * ", "import {", "import a, ", "`${", "/", "((", "}"}) {
+    std::string text;
+    while (text.size() < 500'000) text += part;
+    CHECK(ScanJavaScript(text).imports.empty());
+  }
+}
+
 TEST_CASE("the use of the store is found") {
   struct Case {
     const char* source;

@@ -27,6 +27,7 @@ class Resolver {
  private:
   void Follow(const SourceModule& module) {
     for (const ImportStatement& import : module.scan.imports) {
+      if (graph_.faults.size() >= kMostFaults) return;
       const std::string& name = import.specifier;
       const auto on_path = std::find(path_.begin(), path_.end(), name);
       if (on_path != path_.end()) {

@@ -24,6 +24,9 @@ struct SourceGraph {
   std::vector<CodeFault> faults;                  // imports and pins that lead nowhere, cycles
 };
 
+/// Faults that are told of one version at most.
+inline constexpr size_t kMostFaults = 100;
+
 /// CodeFault::where of the version's own code, and its name in stacks.
 inline constexpr char kEntryName[] = "transformation";
 
