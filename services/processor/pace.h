@@ -20,8 +20,8 @@ class BatchPace {
       limit_ = Clamp(limit_ * 2);
     }
   }
-  /// The batch was too much for the memory.
-  void TooMuch(size_t events) { limit_ = Clamp(events / 2); }
+  /// The batch was too much for the memory, or for the time.
+  void TooMuch(size_t events) { limit_ = Clamp(events / 16); }
 
  private:
   static constexpr std::chrono::duration<double> kLong{10};

@@ -8,6 +8,7 @@ namespace millrace::processor {
 namespace {
 
 constexpr std::chrono::seconds kTryAgain{3};
+constexpr int kLoadAttempts = 3;
 
 }  // namespace
 
@@ -57,6 +58,11 @@ void Planner::Run(const std::stop_token& stop) {
     auto workspace = Next(stop, again);
     if (stop.stop_requested()) return;
     auto plan = std::make_shared<const FanOut>(workspace, deps_.types, deps_.transformers);
+    // What may pass in a moment is not worth the dead letters.
+    for (int more = kLoadAttempts - 1; plan->passing_fault() && more > 0 && !stop.stop_requested();
+         --more) {
+      plan = std::make_shared<const FanOut>(workspace, deps_.types, deps_.transformers);
+    }
     again = plan->passing_fault();
     current_.Set(std::move(plan));
     in_force.Set(static_cast<double>(workspace->revision()));

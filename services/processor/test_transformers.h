@@ -55,8 +55,8 @@ class TaskThread {
 
 /// Code is one command: "add NAME" (member NAME with the version's id), "meta NAME" (with what
 /// metadata says of the destination), "drop", "copies N", "fail", "fail-on TEXT", "lose" (the
-/// engine fails always), "lose-once", "type T", "id T", "no-id", "count KEY" (member KEY with the
-/// count of the store), "log TEXT".
+/// engine fails always), "lose-once", "slow MS" (takes its time), "type T", "id T", "no-id", "count
+/// KEY" (member KEY with the count of the store), "log TEXT".
 class TestTransformer final : public transformation::Transformer {
  public:
   TestTransformer(const config::v1::TransformationVersion& version, TaskThread& thread)
@@ -96,6 +96,8 @@ class TestTransformer final : public transformation::Transformer {
       return with(argument_, '"' + json.substr(at, json.find('"', at) - at) + '"');
     }
     if (command_ == "drop") return {};
+    if (command_ == "slow")
+      std::this_thread::sleep_for(std::chrono::milliseconds(std::stoi(argument_)));
     if (command_ == "type") return with("type", event::QuoteJson(argument_));
     if (command_ == "id") return with("messageId", event::QuoteJson(argument_));
     if (command_ == "no-id") return with("messageId", "");

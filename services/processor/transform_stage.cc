@@ -17,6 +17,7 @@ using transformation::Input;
 using transformation::Output;
 
 constexpr size_t kMaxOutputBytes = 128 << 20;  // of one step over a batch, in memory
+constexpr std::chrono::seconds kPatience{15};  // with one step of a batch
 constexpr size_t kEventNameBytes = 1024;
 
 /// What metadata(event) says of the event itself (TRF-02).
@@ -157,7 +158,10 @@ Status TransformStage::RunStep(std::vector<ChainRun>& runs, size_t step) {
   }
   if (jobs.empty()) return OkStatus();
   if (observer_ != nullptr) observer_->Begin(jobs, steps);
-  RunJobs(jobs);
+  if (!RunJobs(jobs, kPatience) && !OfOneRecord(runs)) {
+    return Error(StatusCode::kDeadlineExceeded,
+                 "the transformations of a batch took longer than {} s", kPatience.count());
+  }
   size_t bytes = 0;
   for (const TransformJob& job : jobs) {
     for (const Output& output : job.outputs) {

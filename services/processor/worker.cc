@@ -94,8 +94,12 @@ Status Worker::Round(const std::stop_token& stop) {
   MR_RETURN_IF_ERROR(Failpoint("processor.after_poll"));
   const MonotonicTime began = deps_.clock.Monotonic();
   const Status status = Process(*records);
-  pace_.Took(records->records.size(), deps_.clock.Monotonic() - began);
-  if (status.code() == StatusCode::kResourceExhausted) pace_.TooMuch(records->records.size());
+  const bool too_much = status.code() == StatusCode::kResourceExhausted ||
+                        status.code() == StatusCode::kDeadlineExceeded;
+  if (too_much)
+    pace_.TooMuch(records->records.size());
+  else
+    pace_.Took(records->records.size(), deps_.clock.Monotonic() - began);
   return status;
 }
 

@@ -25,6 +25,7 @@ delivery::v1::DeliveryStatus StatusOf(const delivery::v1::DeliveryMeta& meta,
   status.set_outcome(outcome);
   status.set_attempts(1);
   status.set_received_at_us(meta.received_at_us());
+  *status.mutable_transformation_versions() = meta.transformation_versions();
   return status;
 }
 

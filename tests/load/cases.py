@@ -35,8 +35,9 @@ class Bench:
         stack.apply(workspace)
         return stack
 
-    def send(self, stack, events, batch):
-        out = subprocess.run([self.load, "send", str(stack.port), WRITE_KEY, f"events={events}", f"batch={batch}"],
+    def send(self, stack, events, batch, event_bytes=512):
+        out = subprocess.run([self.load, "send", str(stack.port), WRITE_KEY, f"events={events}", f"batch={batch}",
+                              f"bytes={event_bytes}"],
                              capture_output=True, text=True, check=True).stdout
         return json.loads(out)
 
@@ -86,6 +87,11 @@ def gateway_kafka(bench, events, batch):
 
 
 def end_to_end_webhook(bench):
+    return webhook_run(bench, webhook_workspace, 512)
+
+
+def webhook_run(bench, workspace, event_bytes):
+    """100,000 events through `workspace(port of the sink)`, one request each."""
     port = free_port()
     sink = subprocess.Popen([bench.load, "sink", str(port)], stdout=subprocess.PIPE)
     sink.stdout.readline()
@@ -100,17 +106,52 @@ def end_to_end_webhook(bench):
             time.sleep(0.02)
 
     try:
-        stack = bench.up(webhook_workspace(port))
-        bench.send(stack, 5_000, 20)
+        stack = bench.up(workspace(port))
+        bench.send(stack, 5_000, 20, event_bytes)
         wait_for(5_000)
         before, started, events = cpu_seconds(stack.pids()), time.monotonic(), 100_000
-        sent = bench.send(stack, events, 20)
+        sent = bench.send(stack, events, 20, event_bytes)
         wait_for(5_000 + events)
         cpu = cpu_seconds(stack.pids()) - before
         return result(events, cpu, time.monotonic() - started, sent["p50_ms"], sent["p99_ms"], rss_mb(stack.pids()))
     finally:
         sink.kill()
         sink.wait()
+
+
+def end_to_end_transform(bench):
+    """The webhook with events of 1 KB, without and with a transformation that adds a field; the figures are
+    those with it, `ratio` their events per CPU-second to those without."""
+
+    def transformed(port):
+        document = webhook_workspace(port)
+        code = "export function transformEvent(event) { event.properties.added = 'value'; return event; }"
+        document["transformations"] = [{"name": "add", "code": code}]
+        document["destinations"][0]["transformations"] = ["add"]
+        return document
+
+    plain = webhook_run(bench, webhook_workspace, 1024)
+    bench.started[-1].stop()
+    figures = webhook_run(bench, transformed, 1024)
+    return {**figures, "without": plain["events_per_cpu_second"],
+            "ratio": round(figures["events_per_cpu_second"] / plain["events_per_cpu_second"], 3)}
+
+
+def transform(bench, name):
+    """JavaScript over events of 1 KB; CPU time and memory of the process and its script workers."""
+    run = subprocess.Popen([os.path.join(bench.build, "tests/load/millrace-transform-load"), name, "200000"],
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        if run.stdout.readline() != "ready\n":
+            raise RuntimeError(f"millrace-transform-load {name} failed")
+        before = cpu_seconds({run.pid})
+        run.stdin.write("go\n")
+        run.stdin.flush()
+        out = json.loads(run.stdout.readline())
+        cpu = cpu_seconds({run.pid}) - before
+        return result(out["events"], cpu, out["seconds"], 0, 0, rss_mb({run.pid}))
+    finally:
+        run.communicate("end\n", timeout=30)
 
 
 def webhook_workspace(port):
@@ -205,6 +246,9 @@ CASES = {
     "end-to-end-webhook": end_to_end_webhook,
     "end-to-end-postgres": end_to_end_postgres,
     "first-delivery": first_delivery,
+    "end-to-end-transform": end_to_end_transform,
+    "transform-add-field": lambda bench: transform(bench, "transform-add-field"),
+    "transform-200": lambda bench: transform(bench, "transform-200"),
     "rule-drop": lambda bench: rules(bench, "rule-drop"),
     "rule-rename": lambda bench: rules(bench, "rule-rename"),
     "idle": idle,
