@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <regex>
 
 namespace millrace::transformation {
 
@@ -77,19 +76,43 @@ EntryPoint GraphCheck::entry_point() const {
   return EntryPoint::kNone;
 }
 
+namespace {
+
+/// Takes `mark` and the number after it off the end of `text`.
+bool TakeNumber(std::string_view mark, std::string_view* text, int* number) {
+  const size_t at = text->rfind(mark);
+  if (at == std::string_view::npos) return false;
+  const std::string_view digits = text->substr(at + mark.size());
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *number);
+  if (error != std::errc() || end != digits.data() + digits.size()) return false;
+  *text = text->substr(0, at);
+  return true;
+}
+
+}  // namespace
+
 CodeFault LoadFault(std::string_view message) {
-  static const std::regex kForm(
-      "^(?:library )?([^\\s:]+): (.*?)(?: \\(line (\\d+), column (\\d+)\\))?$");
-  const std::string first(message.substr(0, message.find('\n')));
-  std::smatch parts;
-  constexpr size_t kLongest = 1'000;  // what is thrown may have any length
-  if (first.size() > kLongest || !std::regex_match(first, parts, kForm))
-    return {kEntryName, first, 0, 0};
-  CodeFault fault{parts[1], parts[2], 0, 0};
-  if (parts[3].matched) {
-    std::from_chars(first.data() + parts.position(3), first.data() + first.size(), fault.line);
-    std::from_chars(first.data() + parts.position(4), first.data() + first.size(), fault.column);
+  std::string_view text = message.substr(0, message.find('\n'));
+  CodeFault fault{kEntryName, std::string(text), 0, 0};
+  const size_t colon = text.find(": ");
+  if (colon == std::string_view::npos) return fault;
+  std::string_view where = text.substr(0, colon);
+  constexpr std::string_view kLibrary = "library ";
+  if (where.substr(0, kLibrary.size()) == kLibrary) where.remove_prefix(kLibrary.size());
+  if (where.empty() || where.find(' ') != std::string_view::npos) return fault;
+  text.remove_prefix(colon + 2);
+  std::string_view rest = text;
+  if (!rest.empty() && rest.back() == ')') {
+    rest.remove_suffix(1);
+    if (TakeNumber(", column ", &rest, &fault.column) &&
+        TakeNumber(" (line ", &rest, &fault.line)) {
+      text = rest;
+    } else {
+      fault.line = fault.column = 0;
+    }
   }
+  fault.where = where;
+  fault.message = text;
   return fault;
 }
 

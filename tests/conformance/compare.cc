@@ -1,11 +1,11 @@
 #include "tests/conformance/compare.h"
 
 #include <fmt/format.h>
+#include <re2/re2.h>
 
 #include <algorithm>
 #include <charconv>
 #include <optional>
-#include <regex>
 
 namespace millrace::conformance {
 namespace {
@@ -70,7 +70,7 @@ bool SameNumber(const Json& a, const Json& b) {
 
 /// Whether V8 words this error itself: another engine has the same error in other words.
 bool IsEngineWording(const std::string& message) {
-  static const std::regex kWordings(
+  static const RE2 kWordings(
       "^(TypeError: (Cannot (read|set) propert|Cannot convert |Cannot assign to read only|Cannot "
       "redefine |"
       "Cannot destructure |Assignment to constant|Reduce of empty|Converting circular|Do not know "
@@ -82,7 +82,7 @@ bool IsEngineWording(const std::string& message) {
       "to(Fixed|Precision|String)\\(\\))"
       "|SyntaxError: (Unexpected |Invalid |Missing |Identifier |Expected |Bad |Malformed "
       "|Unterminated ))");
-  return std::regex_search(message, kWordings);
+  return RE2::PartialMatch(message, kWordings);
 }
 
 std::string NameOf(const std::string& message) {

@@ -1,9 +1,10 @@
 // Recorded runs of RudderStack's user transformations: FOLDER/_user_transformation/cases.json.
+#include <re2/re2.h>
+
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <optional>
-#include <regex>
 
 #include "libs/base/file.h"
 #include "libs/transformation/factory.h"
@@ -204,7 +205,7 @@ std::string CompareLists(std::vector<Item> recorded, std::vector<Item> ours, boo
 std::string CompareFailure(const std::string& name, const std::string& recorded, const Status& made,
                            const std::vector<Output>& outputs, bool batch) {
   const std::string full = name.empty() ? recorded : name + ": " + recorded;
-  const bool timeout = std::regex_search(recorded, std::regex("tim(ed|e) ?out", std::regex::icase));
+  const bool timeout = RE2::PartialMatch(recorded, "(?i)tim(ed|e) ?out");
   const auto same = [&](const std::string& ours) {
     return ours.find(recorded) != std::string::npos || SameMessage(full, ours);
   };
@@ -278,11 +279,11 @@ std::string ExceptionOf(const Json& exceptions, const Json& recorded) {
     if (item.error.has_value()) errors.push_back(item.error->message);
   }
   for (const Json& one : exceptions) {
-    const std::regex error(one.value("recorded_error", ".*"));
-    const std::regex description(one.value("description", ""));
-    if (std::regex_search(TextOf(recorded, "test"), description) &&
+    const RE2 error(one.value("recorded_error", ".*"));
+    const RE2 description(one.value("description", ""));
+    if (RE2::PartialMatch(TextOf(recorded, "test"), description) &&
         std::any_of(errors.begin(), errors.end(),
-                    [&](const std::string& text) { return std::regex_search(text, error); })) {
+                    [&](const std::string& text) { return RE2::PartialMatch(text, error); })) {
       return TextOf(one, "reason");
     }
   }
