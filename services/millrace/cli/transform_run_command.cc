@@ -6,6 +6,8 @@
 #include <cstring>
 #include <iostream>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "libs/base/clock.h"
 #include "libs/base/hash.h"
@@ -29,6 +31,7 @@ struct RunArguments {
   std::string geolocation;
   bool show_logs = false;
   bool allow_fetch = false;
+  std::vector<std::string> allowed_networks;
 };
 
 /// The lines of standard input, as many at a time as are there.
@@ -139,7 +142,8 @@ StatusOr<int> Run(const RunArguments& arguments) {
   MR_ASSIGN_OR_RETURN(const LocalTransformation local, ReadTransformation(arguments.file));
   std::unique_ptr<transformation::Fetcher> fetcher;
   if (arguments.allow_fetch) {
-    MR_ASSIGN_OR_RETURN(fetcher, transformation::Fetcher::Create({}));
+    MR_ASSIGN_OR_RETURN(
+        fetcher, transformation::Fetcher::Create({.allowed_networks = arguments.allowed_networks}));
   }
   std::unique_ptr<transformation::Geolocation> geolocation;
   if (!arguments.geolocation.empty()) {
@@ -164,7 +168,13 @@ void AddTransformRun(CLI::App& group) {
   command->add_option("--geolocation", arguments->geolocation,
                       "MaxMind database for geolocation(ip)");
   command->add_flag("--show-logs", arguments->show_logs, "Print what log() says to standard error");
-  command->add_flag("--allow-fetch", arguments->allow_fetch, "Let fetch reach the network");
+  CLI::Option* const allow_fetch =
+      command->add_flag("--allow-fetch", arguments->allow_fetch, "Let fetch reach the network");
+  command
+      ->add_option("--allow-network", arguments->allowed_networks,
+                   "Network (CIDR) that fetch may reach although it is private; may be repeated")
+      ->allow_extra_args(false)
+      ->needs(allow_fetch);
   command->footer(
       "Libraries and credentials are found beside FILE as by 'millrace transform test'. Errors go "
       "to\n"
