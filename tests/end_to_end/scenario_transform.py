@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Transformations in one process: chains at the source and the destination; events that become none, several or a
-dead letter; a counter in `store` that stays exact over kill -9; a mended version and a redrive. The audit balances."""
+"""Transformations in one process: chains at the source, the connection (rules) and the destination; events that
+become none, several or a dead letter; a counter in `store` that stays exact over kill -9; a mended version and a
+redrive. The audit balances."""
 
 import json
 import os
@@ -26,6 +27,8 @@ export function transformEvent(event, metadata) {
 function structuredCopy(value) { return JSON.parse(JSON.stringify(value)); }
 """
 
+RULES = "rules: [{rename: {properties.label: properties.text}}]"
+
 COUNT = """export function transformEvent(event) {
   event.properties.count = store.incr('n:' + event.userId);
   if (event.properties.fail) {
@@ -50,13 +53,14 @@ class CountingSink(Sink):
 
     def __init__(self, ledger):
         super().__init__(ledger)
-        self.counts = []  # (path, userId, messageId, count, tagged)
+        self.counts = []  # (path, userId, messageId, count, whether all chains ran)
 
     def _take(self, path, body):
         event = json.loads(body)
         with self.changed:
             self.counts.append((path, event["userId"], event["messageId"], event["properties"].get("count"),
-                                event["context"].get("tagged") and event["context"].get("source") == "app"))
+                                event["context"].get("tagged") and event["context"].get("source") == "app" and
+                                "text" in event["properties"] and "label" not in event["properties"]))
         super()._take(path, body)
 
 
@@ -76,8 +80,10 @@ def main():
     namespace = "transformed" if conninfo() else None
     document = workspace(sink.port, namespace)
     document["libraries"] = [{"name": "tags", "code": LIBRARY}]
-    document["transformations"] = [{"name": "at source", "code": AT_SOURCE}, {"name": "count", "code": COUNT}]
+    document["transformations"] = [{"name": "at source", "code": AT_SOURCE}, {"name": "count", "code": COUNT},
+                                   {"name": "rename", "kind": "RULES", "code": RULES}]
     document["sources"][0]["transformations"] = ["at source"]
+    document["connections"][0]["transformations"] = ["rename"]
     document["destinations"][0]["transformations"] = ["count"]
     sender = MarkedSender("http://127.0.0.1:%d" % stack.port, WRITE_KEY, EVENTS, USERS,
                           os.path.join(options.work, "sender.ndjson"), batch=10)
@@ -122,7 +128,7 @@ def check_first(verdict, stack, sink, passed, failing, dropped):
     hook = next(row for row in audit["connections"] if row["destination"] == "hook")
     verdict.expect("audit: dead letters of the connection", hook["dead_lettered"], failing)
     verdict.expect("audit: offered to the connection", hook["accepted"], passed)
-    verdict.expect("every event tagged at the source", all(row[4] for row in sink.counts), True)
+    verdict.expect("every event passed all three chains", all(row[4] for row in sink.counts), True)
     verdict.expect("distinct ids at the webhook", len({row[2] for row in sink.counts}), wanted)
     verdict.expect("counts with a gap or twice", wrong_counts(sink), 0)
     letters = stack.api("GET", "/dead-letters?limit=1000")
