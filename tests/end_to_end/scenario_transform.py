@@ -81,7 +81,7 @@ def main():
     document = workspace(sink.port, namespace)
     document["libraries"] = [{"name": "tags", "code": LIBRARY}]
     document["transformations"] = [{"name": "at source", "code": AT_SOURCE}, {"name": "count", "code": COUNT},
-                                   {"name": "rename", "kind": "RULES", "code": RULES}]
+                                   {"name": "rename", "kind": "rules", "code": RULES}]
     document["sources"][0]["transformations"] = ["at source"]
     document["connections"][0]["transformations"] = ["rename"]
     document["destinations"][0]["transformations"] = ["count"]
