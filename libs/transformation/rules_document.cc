@@ -116,10 +116,8 @@ std::string Document::WithoutDuplicates() {
   return cleaned;
 }
 
-// A text's escapes; that it ends, the index has seen.
-bool Document::IsString(uint32_t token) const {
-  if (CharAt(token) != '"') return false;
-  if (!escapes_) return true;
+// That a text ends, the index has seen.
+bool Document::HasGoodEscapes(uint32_t token) const {
   const uint32_t begin = tokens()[token] + 1;
   uint32_t end = ValueEnd(token + 1) - 1;
   std::string_view inner(buffer_.data() + begin, end - begin);
@@ -174,42 +172,40 @@ bool Document::IsScalar(uint32_t token) const {
 
 // The token after the value, kNone when it is no JSON.
 uint32_t Document::SkipValue(uint32_t token) const {
-  enum class Expect { kKey, kValue, kEndOrComma };
-  std::array<bool, kMaxNesting> objects;
+  std::array<bool, kMaxNesting> objects;  // of those around: whether it is one, or an array
+  size_t depth = 0;
   const uint32_t* const at = tokens();
   const char* const bytes = buffer_.data();
-  size_t depth = 0;
-  Expect expect = Expect::kValue;
-  while (true) {
+  const auto key = [&] {
+    if (!IsString(token) || bytes[at[token + 1]] != ':') return false;
+    token += 2;
+    return true;
+  };
+  while (true) {  // a value
     const char c = bytes[at[token]];
-    if (expect == Expect::kEndOrComma) {
-      const bool object = objects[depth - 1];
-      ++token;
-      if (c == ',') {
-        expect = object ? Expect::kKey : Expect::kValue;
-        continue;
-      }
-      if (c != (object ? '}' : ']')) return kNone;
-      --depth;
-    } else if (expect == Expect::kKey) {
-      if (!IsString(token) || bytes[at[token + 1]] != ':') return kNone;
-      token += 2;
-      expect = Expect::kValue;
-      continue;
-    } else if (Opens(c)) {
+    if (Opens(c)) {
       if (depth == kMaxNesting) return kNone;
       objects[depth++] = c == '{';
       ++token;
-      expect = Closes(bytes[at[token]]) ? Expect::kEndOrComma
-               : c == '{'               ? Expect::kKey
-                                        : Expect::kValue;
-      continue;
+      if (!Closes(bytes[at[token]])) {
+        if (c == '{' && !key()) return kNone;
+        continue;
+      }
     } else {
       if (c == '"' ? !IsString(token) : !IsScalar(token)) return kNone;
       ++token;
     }
-    if (depth == 0) return token;
-    expect = Expect::kEndOrComma;
+    while (true) {  // what may follow one
+      if (depth == 0) return token;
+      const bool object = objects[depth - 1];
+      const char after = bytes[at[token++]];
+      if (after == ',') {
+        if (object && !key()) return kNone;
+        break;
+      }
+      if (after != (object ? '}' : ']')) return kNone;
+      --depth;
+    }
   }
 }
 

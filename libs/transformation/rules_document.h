@@ -80,7 +80,10 @@ class Document {
   uint32_t Walk(uint32_t token, int node);
   uint32_t Visit(uint32_t token, uint32_t begin, uint32_t container, int child, bool single);
   uint32_t SkipValue(uint32_t token) const;
-  bool IsString(uint32_t token) const;
+  bool IsString(uint32_t token) const {
+    return CharAt(token) == '"' && (!escapes_ || HasGoodEscapes(token));
+  }
+  bool HasGoodEscapes(uint32_t token) const;
   bool IsScalar(uint32_t token) const;
   uint32_t ValueEnd(uint32_t token_after) const;
   int FindChild(const PathTree::Node& node, std::string_view raw_key) const;
