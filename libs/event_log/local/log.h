@@ -107,7 +107,7 @@ class LocalLog final : public EventLog {
   int64_t ReadByAll(const PartitionKey& key, bool* any) const;
   void Retire();
   void Remove(Segment& segment);
-  bool RelocateOldest();
+  bool RelocateSparsest(bool pressed);
   uint64_t DiskUsed() const;
   std::string SegmentPath(uint32_t id) const;
   void AddToIndex(Partition& partition, const IndexEntry& entry);

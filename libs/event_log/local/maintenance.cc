@@ -238,7 +238,7 @@ void LocalLog::Maintain(bool pressed) {
     }
   }
   Retire();
-  if (RelocateOldest()) Retire();
+  if (RelocateSparsest(pressed)) Retire();
   MutexLock lock(mu_);
   for (size_t room = 0; room < full_.size(); ++room) {
     if (InUse() + kFirstGrowth <= LimitOf(static_cast<Room>(room))) full_[room] = false;
@@ -264,24 +264,26 @@ void LocalLog::Retire() {
   }
 }
 
-bool LocalLog::RelocateOldest() {
+// Not the oldest: one that is full of records which nobody reads would keep all behind it.
+bool LocalLog::RelocateSparsest(bool pressed) {
   struct Move {
     Partition* partition;
     IndexEntry entry;
   };
   std::vector<Move> moves;
-  Segment* oldest = nullptr;
+  Segment* sparsest = nullptr;
   {
     MutexLock lock(mu_);
     for (const auto& [id, segment] : segments_) {
       if (segment.get() == active_ || segment->live_bytes == 0) continue;
-      if (oldest == nullptr || segment->epoch < oldest->epoch) oldest = segment.get();
+      if (sparsest == nullptr || segment->live_bytes < sparsest->live_bytes) sparsest = segment.get();
     }
-    if (oldest == nullptr || oldest->live_bytes > options_.segment_bytes / 4) return false;
+    const uint64_t most = options_.segment_bytes / 4 * (pressed ? 3 : 1);
+    if (sparsest == nullptr || sparsest->live_bytes > most) return false;
     for (const auto& [id, topic] : topics_by_id_) {
       for (Partition& partition : topic->partitions) {
         for (const IndexEntry& entry : partition.index) {
-          if (entry.segment == oldest->id) moves.push_back({&partition, entry});
+          if (entry.segment == sparsest->id) moves.push_back({&partition, entry});
         }
       }
     }
@@ -291,11 +293,11 @@ bool LocalLog::RelocateOldest() {
   for (const Move& move : moves) {
     const size_t at = frame.size();
     frame.resize(at + move.entry.bytes);
-    const auto read = ReadAt(oldest->fd, frame.data() + at, move.entry.bytes, move.entry.position);
+    const auto read = ReadAt(sparsest->fd, frame.data() + at, move.entry.bytes, move.entry.position);
     format::OpReader ops(std::string_view(frame).substr(at));
     format::Op op;
     if (!read.ok() || !ops.Next(&op) || op.offset != move.entry.base || Crc32c(op.text) != op.crc) {
-      log::Error("local log: {} is damaged and stays as it is", oldest->path);
+      log::Error("local log: {} is damaged and stays as it is", sparsest->path);
       return false;
     }
     frame[at] = static_cast<char>(format::OpKind::kRelocatedBlock);
@@ -307,7 +309,7 @@ bool LocalLog::RelocateOldest() {
   written_ = std::move(moved);
   if (!WriteFrame(true).ok()) return false;
   MutexLock lock(mu_);
-  active_->newest_us = std::max(active_->newest_us, oldest->newest_us);
+  active_->newest_us = std::max(active_->newest_us, sparsest->newest_us);
   for (size_t i = 0; i < moves.size(); ++i) AddToIndex(*moves[i].partition, written_[i]);
   return true;
 }

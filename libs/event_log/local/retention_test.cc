@@ -132,6 +132,38 @@ TEST_CASE("the quota holds, and reading frees it", "[local_log]") {
   for (int i = 0; i < 30; ++i) CHECK(append().ok());
 }
 
+TEST_CASE("a full log is free again once it is read, whatever small records lie between", "[local_log]") {
+  TestFolder folder;
+  LocalLogOptions options{.path = folder.path(), .quota_bytes = 2 << 20, .segment_bytes = 128 << 10};
+  std::unique_ptr<EventLog> log = Open(options);
+  for (const char* topic : {"in", "kept"}) REQUIRE(log->EnsureTopic(topic, {}).ok());
+  const std::string value(4000, 'q');
+  const auto append = [&] {
+    return contract::AppendAll(*log, {{"in", {.value = value, .partition = 0}},
+                                      {"kept", {.value = "a record that no group reads", .partition = 0}}});
+  };
+  int64_t appended = 0;
+  const bool reopened = GENERATE(false, true);
+  CAPTURE(reopened);
+  for (int cycle = 0; cycle < 5; ++cycle) {
+    CAPTURE(cycle);
+    Status status = append();
+    for (; status.ok(); status = append()) ++appended;
+    REQUIRE(status.code() == StatusCode::kResourceExhausted);
+    {
+      GroupReader reader(*log, "in");
+      reader.Commit(appended);
+    }
+    if (reopened) {
+      log.reset();
+      log = Open(options);
+    }
+    const int64_t before = appended;
+    for (int i = 0; i < 10'000 && appended < before + 100; ++i) appended += append().ok() ? 1 : 0;
+    REQUIRE(appended == before + 100);
+  }
+}
+
 TEST_CASE("a log that takes no new records has room to work off those that it has", "[local_log]") {
   TestFolder folder;
   const auto log = Open({.path = folder.path(),
