@@ -1,7 +1,8 @@
-// The command line: `millrace up` runs everything in this process, the other commands are clients of the
-// control plane's API.
+// The command line: `millrace up` runs everything in this process, the other commands are clients
+// of the control plane's API.
 
 #include <CLI/CLI.hpp>
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -13,6 +14,9 @@
 #include "services/millrace/up.h"
 
 namespace {
+
+constexpr int kParserCodes = 99;
+constexpr int kUsage = 2;
 
 struct UpArguments {
   std::string config_path;
@@ -34,9 +38,8 @@ millrace::Status Up(const UpArguments& arguments) {
   if (!arguments.data_dir.empty()) overrides.emplace_back("data_dir", arguments.data_dir);
   if (!arguments.listen.empty()) overrides.emplace_back("listen", '"' + arguments.listen + '"');
   millrace::settings::v1::ProcessSettings settings;
-  MR_RETURN_IF_ERROR(millrace::config::LoadSettings(arguments.config_path, "MILLRACE",
-                                                    millrace::service::Environment(), overrides,
-                                                    &settings));
+  MR_RETURN_IF_ERROR(millrace::config::LoadSettings(
+      arguments.config_path, "MILLRACE", millrace::service::Environment(), overrides, &settings));
   MR_RETURN_IF_ERROR(millrace::service::SetUpProcess("millrace", settings.telemetry()));
   return millrace::up::Run(settings);
 }
@@ -58,6 +61,13 @@ int main(int argc, char** argv) {
   millrace::script::MaybeRunWorker(argc, argv);
   CLI::App app("Millrace: the self-hosted customer data pipeline", "millrace");
   app.require_subcommand(1);
+  app.footer(
+      "Examples:\n"
+      "  millrace up --data-dir ./millrace-data\n"
+      "  millrace apply -f workspace.yaml --data-dir ./millrace-data\n"
+      "  millrace send --write-key WRITE_KEY --event 'Order Completed' --count 10\n"
+      "  millrace audit --data-dir ./millrace-data\n"
+      "See 'millrace COMMAND --help' for each command.");
   UpArguments arguments;
   CLI::App* up = app.add_subcommand("up", "Run all services in this process");
   up->add_option("--config", arguments.config_path, "Settings file (YAML)");
@@ -73,6 +83,12 @@ int main(int argc, char** argv) {
   });
   millrace::AddClientCommands(app);
   app.failure_message(FailureMessage);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    // The parser has a number of its own for each mistake; shells expect 2 for all of them.
+    return code > kParserCodes ? kUsage : code;
+  }
   return 0;
 }

@@ -42,7 +42,7 @@ class Mistakes:
             return
         lines = done.stderr.splitlines()
         line = lines[-1] if lines else ""
-        good = (done.returncode not in (0, None) and done.returncode > 0 and len(lines) == 1
+        good = (done.returncode in (1, 2) and len(lines) == 1
                 and not done.stdout and all(text in line for text in says)
                 and SECRET not in line and not re.search(r"terminate called|\.cc:\d|#0 ", line))
         self.verdict.expect(what, line if good else (done.returncode, done.stdout[-300:], done.stderr[-900:]),
@@ -79,6 +79,24 @@ def settings(mistakes):
     mistakes.refused("unknown command", [mistakes.millrace, "pu"], ["pu", "--help"])
     mistakes.refused("no command", [mistakes.millrace], ["--help"])
     mistakes.refused("argument of a service", [mistakes.service("gateway"), "--prot"], ["--prot", "--help"])
+
+
+def help_texts(mistakes):
+    """Every command has a help with an example, and says nothing on standard error."""
+    def ask(*command):
+        done = subprocess.run([mistakes.millrace, *command], capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, text, error = ask("--help")
+    commands = re.findall(r"^  ([a-z-]+) +[A-Z]", text.split("Subcommands:")[-1], re.M)
+    mistakes.verdict.expect("help", (code, "Examples:" in text, len(commands) >= 10, error), (0, True, True, ""))
+    for command in commands:
+        code, text, error = ask(command, "--help")
+        mistakes.verdict.expect(f"help of {command}", (code, "Example" in text, error), (0, True, ""))
+    mistakes.verdict.expect("version", ask("--version"), ask("version"))
+    for service in ("gateway", "processor", "router", "warehouse-loader", "control-plane"):
+        done = subprocess.run([mistakes.service(service), "--help"], capture_output=True, text=True, check=False)
+        mistakes.verdict.expect(f"help of millrace-{service}", (done.returncode, "usage:" in done.stdout), (0, True))
 
 
 def places(mistakes, stack, database):
@@ -192,6 +210,7 @@ def main():
     stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
     stack.start()
     try:
+        help_texts(mistakes)
         settings(mistakes)
         places(mistakes, stack, os.path.join(stack.folder, "data", "control-plane.db"))
         client(mistakes, stack)

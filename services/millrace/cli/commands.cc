@@ -279,6 +279,7 @@ void millrace::AddClientCommands(CLI::App& app) {
   cli::AddTransformCommands(app);
   CLI::App* version = app.add_subcommand("version", "Print the version");
   version->footer("Example: millrace version");
+  app.set_version_flag("--version", "millrace " MILLRACE_VERSION);
   cli::SetWork(version, []() -> StatusOr<int> {
     cli::Print("millrace " MILLRACE_VERSION "\n");
     return 0;
