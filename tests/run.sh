@@ -35,6 +35,17 @@ stop_servers() {
 }
 trap stop_servers EXIT
 
+child=
+# Ends the step that runs, and all: without this the next step would follow.
+# shellcheck disable=SC2317  # called by the trap
+interrupted() {
+  trap '' INT TERM
+  if [ -n "$child" ] && kill "$child" 2>/dev/null; then wait "$child"; fi
+  echo "interrupted" >&2
+  exit 130
+}
+trap interrupted INT TERM
+
 # begin PART: from here on PART runs; says how long the one before took.
 begin() {
   [ -z "$part" ] || echo "== $part: $((SECONDS - part_started)) s"
@@ -47,7 +58,10 @@ check() {
   local name=$1 started=$SECONDS
   shift
   local code=0
-  "$@" >"$work/step.log" 2>&1 || code=$?
+  "$@" >"$work/step.log" 2>&1 &
+  child=$!
+  wait "$child" || code=$?
+  child=
   if [ "$code" = 0 ]; then
     passed=$((passed + 1))
     echo "ok   $name ($((SECONDS - started)) s)"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ def arguments(description):
     parser.add_argument("--work", required=True, help="folder for data and ledgers")
     parsed = parser.parse_args()
     os.makedirs(parsed.work, exist_ok=True)
+    # Told to end, a scenario stops what it started: its `finally` runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return parsed
 
 
