@@ -40,7 +40,8 @@ class Sender:
         self.error = None
 
     def run(self):
-        threads = [threading.Thread(target=self._guard, args=(i,)) for i in range(self.connections)]
+        # Daemons: a scenario that is told to end does not wait for what they still would send.
+        threads = [threading.Thread(target=self._guard, args=(i,), daemon=True) for i in range(self.connections)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -49,6 +50,10 @@ class Sender:
         if self.error:
             raise self.error
         return self
+
+    def give_up(self):
+        """Ends run(), which then raises unless all is sent."""
+        self.deadline = 0
 
     def _guard(self, index):
         try:
@@ -91,6 +96,8 @@ class Sender:
                 self.sent[event["messageId"]] = (event["userId"], event["properties"]["seq"])
             self.ledger.write(json.dumps({"sending": [e["messageId"] for e in batch]}) + "\n")
         while True:
+            if self.deadline == 0:
+                raise RuntimeError("told to give up")
             status = self._post(index, body)
             with self.lock:
                 self.requests += 1

@@ -61,6 +61,7 @@ def run(stack, kill, options, namespace, rounds, events_a_round, pause=(0.2, 1.2
             verdict.expect("warehouse: rows, distinct ids", [int(n) for n in counts], [wanted, wanted])
     finally:
         if thread:
+            sender.give_up()
             thread.join()
         stack.stop()
     verdict.exit()

@@ -189,6 +189,7 @@ def main():
     finally:
         sink.status = 200
         if thread.ident:
+            sender.give_up()
             thread.join()
         watch.stop()
         stack.stop()

@@ -33,7 +33,6 @@ class Broker:
         # Its output goes to a file: a pipe would stay open as long as the broker runs.
         with open(self.folder + ".start.log", "ab") as log:
             subprocess.run([KAFKA, "start", self.folder, str(self.port)], stdout=log, stderr=log, check=True)
-        return f"127.0.0.1:{self.port}"
 
     def kill(self):
         with open(os.path.join(self.folder, "pid"), encoding="utf-8") as file:
@@ -84,7 +83,7 @@ def main():
     verdict = Verdict()
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
     broker = Broker(os.path.join(options.work, "kafka"))
-    stack = Services(options.build, os.path.join(options.work, "services"), broker.start())
+    stack = Services(options.build, os.path.join(options.work, "services"), f"127.0.0.1:{broker.port}")
     small = Service(stack, "gateway", "gateway-small", ["gateway.spill_quota_bytes=8000000"])
     gateway = stack.gateways[0]
     for one in (gateway, small):  # gives up what it has in hand sooner than the default of 30 s
@@ -101,6 +100,7 @@ def main():
         return sender
 
     try:
+        broker.start()
         stack.start()
         small.start().wait_ready()
         stack.apply(workspace(sink.port))
@@ -109,7 +109,7 @@ def main():
         verdict.expect("with: spilled", metric(gateway, "millrace_gateway_spilled_events_total"), 0)
 
         # The broker dies in the middle of this one.
-        across = threading.Thread(target=send, args=("across",))
+        across = threading.Thread(target=send, args=("across",), daemon=True)
         across.start()
         while len(senders) < 2 or len(senders[1].acknowledged) < EVENTS // 4:
             time.sleep(0.005)  # the sender's progress is what is waited for
@@ -143,6 +143,8 @@ def main():
             verdict.expect(f"{sender.prefix}: lost, reordered", (seen["lost"], seen["reordered"]), (0, 0))
         verdict.expect("exit code after SIGTERM", max(small.stop(), stack.stop()), 0)
     finally:
+        for sender in senders:
+            sender.give_up()
         small.stop()
         stack.stop()
         broker.stop()
