@@ -36,8 +36,9 @@ class Outside {
   virtual ~Outside() = default;
   /// The answer comes by Instance::Answer. 0: too many are under way.
   virtual uint32_t Ask(uint32_t call, std::string_view name, std::string_view arguments) = 0;
-  /// Told whenever code of another call begins to run.
-  virtual void Runs(uint32_t call) = 0;
+  /// Told whenever code of another call (0: of none) begins to run, and what CPU time it has left;
+  /// 0: no code runs.
+  virtual void Runs(uint32_t call, int64_t left_us) = 0;
   /// Waits for the answer.
   virtual HostAnswer AskNow(uint32_t call, std::string_view name, std::string_view arguments) = 0;
 };
@@ -55,6 +56,8 @@ class Instance {
   virtual void Answer(uint32_t request, const HostAnswer& answer) = 0;
   /// Takes a call that has ended; 0: none.
   virtual uint32_t TakeEnded(CallOutput* output) = 0;
+  /// Bytes of its heap.
+  virtual size_t heap_bytes() const = 0;
   /// Whether a limit was broken, so that the state of the heap is not to be relied on.
   virtual bool spent() const = 0;
 };

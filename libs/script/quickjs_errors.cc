@@ -1,3 +1,4 @@
+#include "libs/script/quickjs/extras.h"
 #include "libs/script/quickjs_instance.h"
 #include "libs/script/stack_text.h"
 
@@ -18,21 +19,25 @@ std::string QuickJsInstance::ToText(JSValueConst value) {
 
 ErrorClass QuickJsInstance::ClassOf(std::string_view message) const {
   if (writer_ && writer_->refused()) return ErrorClass::kResultTooLarge;
-  if (message.find("out of memory") != std::string::npos) return ErrorClass::kMemory;
+  if (message.find("out of memory") != std::string::npos || current_->refused ||
+      mr_heap_refused(runtime_)) {
+    return ErrorClass::kMemory;
+  }
   if (message.find("Maximum call stack size exceeded") != std::string::npos) {
     return ErrorClass::kStack;
   }
   return ErrorClass::kThrown;
 }
 
+std::string QuickJsInstance::OutOfMemory() const {
+  return fmt::format("the script needs more than its limit of {} MB of memory",
+                     limits_.memory_bytes >> 20);
+}
+
 ErrorClass QuickJsInstance::TakeException(std::string* message, std::string* stack) {
   JSValue exception = JS_GetException(context_);
   auto error_class = ErrorClass::kThrown;
-  if (timed_out_) {
-    error_class = ErrorClass::kTimeout;
-    *message = fmt::format("the script ran longer than its limit of {} ms of processor time",
-                           limits_.cpu_time.count());
-  } else {
+  if (!timed_out_) {
     *message = ToText(exception);
     if (message->empty()) *message = "the script threw a value without a text";
     if (JS_IsError(exception)) {
@@ -41,10 +46,15 @@ ErrorClass QuickJsInstance::TakeException(std::string* message, std::string* sta
       JS_FreeValue(context_, trace);
     }
     error_class = ClassOf(*message);
-    if (error_class == ErrorClass::kMemory) {
-      *message += fmt::format(" (the limit is {} MB)", limits_.memory_bytes >> 20);
-      spent_ = true;
+    if (error_class == ErrorClass::kMemory) *message = OutOfMemory();
+    if (error_class == ErrorClass::kStack) {
+      *message += fmt::format(" (the limit is {} KB)", limits_.stack_bytes >> 10);
     }
+  }
+  if (timed_out_) {  // perhaps only now, by the text of what was thrown
+    error_class = ErrorClass::kTimeout;
+    *message = fmt::format("the script ran longer than its limit of {} ms of processor time",
+                           limits_.cpu_time.count());
   }
   JS_FreeValue(context_, exception);
   if (JS_HasException(context_)) JS_FreeValue(context_, JS_GetException(context_));

@@ -27,6 +27,7 @@ constexpr std::string_view kPrelude = R"js((now, random) => {
   Object.defineProperty(globalThis, 'Date', {value: Injected, writable: true, configurable: true});
   Math.random = random;
   delete globalThis.performance;
+  delete Error.prepareStackTrace;  // it would hand out the functions of frames below the script's
 })js";
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "libs/script/quickjs_instance.h"
 
+#include <algorithm>
+
 #include "libs/script/quickjs/extras.h"
 
 namespace millrace::script {
@@ -67,14 +69,22 @@ void QuickJsInstance::SwitchCall(void* opaque, uint32_t call) {
   if (payer == self->payer_) return;
   self->payer_->output.cpu_us += self->meter_.Used();
   self->payer_ = payer;
-  if (self->outside_ != nullptr) self->outside_->Runs(payer->number);
+  self->TellWhoRuns();
   self->meter_.Start();
+}
+
+void QuickJsInstance::TellWhoRuns() {
+  if (outside_ == nullptr) return;
+  const int64_t limit_us = std::chrono::microseconds(limits_.cpu_time).count();
+  outside_->Runs(payer_->number, std::max<int64_t>(limit_us - payer_->output.cpu_us, 1));
 }
 
 void QuickJsInstance::BeginSlice(RunningCall* call) {
   owner_ = current_ = payer_ = call;
   nobody_.output.cpu_us = 0;
-  if (outside_ != nullptr) outside_->Runs(call->number);
+  nobody_.refused = false;
+  mr_reset_heap(runtime_);
+  TellWhoRuns();
   mr_set_call(runtime_, call->number);
   meter_.Start();
 }
@@ -100,8 +110,14 @@ bool QuickJsInstance::RunJobs() {
 
 void QuickJsInstance::EndSlice() {
   payer_->output.cpu_us += meter_.Used();
+  if (mr_heap_refused(runtime_)) payer_->refused = true;
+  if (payer_->view.batch != nullptr && payer_->view.batch->test) {
+    payer_->output.peak_bytes =
+        std::max<uint64_t>(payer_->output.peak_bytes, mr_heap_peak(runtime_));
+  }
   owner_ = current_ = payer_ = &nobody_;
   mr_set_call(runtime_, 0);
+  if (outside_ != nullptr) outside_->Runs(0, 0);
 }
 
 void QuickJsInstance::Start(uint32_t number, const CallView& view) {
@@ -127,7 +143,6 @@ void QuickJsInstance::Start(uint32_t number, const CallView& view) {
       }
       if (!JS_IsUninitialized(thrown)) JS_Throw(context_, thrown);
     }
-    EndSlice();
     const bool left_jobs = call == nullptr;
     if (!left_jobs) waiting_.emplace(number, std::move(call));
     End(started, result);
@@ -176,22 +191,34 @@ void QuickJsInstance::EndSettled() {
   }
   if (!requests_.empty() || waiting_.empty()) return;
   while (!waiting_.empty()) {
-    RunningCall* call = waiting_.begin()->second.get();
-    CallOutput& output = call->output;
-    output.outcome = Outcome::kError;
+    FailStuck(waiting_.begin()->second.get());
+  }
+}
+
+void QuickJsInstance::FailStuck(RunningCall* call) {
+  CallOutput& output = call->output;
+  output.outcome = Outcome::kError;
+  if (call->refused) {
+    output.error_class = ErrorClass::kMemory;
+    output.error = OutOfMemory();
+    spent_ = true;
+  } else {
     output.error_class = ErrorClass::kTimeout;
     output.error = "the promise that was returned can never settle: nothing is left to wait for";
-    const uint32_t number = call->number;
-    Release(call);
-    ended_.emplace_back(number, std::move(output));
-    waiting_.erase(number);
   }
+  const uint32_t number = call->number;
+  Release(call);
+  ended_.emplace_back(number, std::move(output));
+  waiting_.erase(number);
 }
 
 void QuickJsInstance::End(RunningCall* call, JSValue result) {
   CallOutput& output = call->output;
   if (call->number != 0) {
-    BeginSlice(call);
+    if (payer_ != call || owner_ != call) {
+      EndSlice();
+      BeginSlice(call);
+    }
     auto written = JsonWriter::Result::kException;
     if (JS_IsNull(result) || JS_IsUndefined(result)) {
       written = JsonWriter::Result::kUndefined;
@@ -205,6 +232,13 @@ void QuickJsInstance::End(RunningCall* call, JSValue result) {
       output.error_class = TakeException(&output.error, &output.stack);
     }
     EndSlice();
+    if (call->refused) {
+      spent_ = true;  // the heap is full
+      if (output.outcome == Outcome::kError && output.error_class != ErrorClass::kTimeout) {
+        output.error_class = ErrorClass::kMemory;
+        output.error = OutOfMemory();
+      }
+    }
   }
   JS_FreeValue(context_, result);
   Release(call);
@@ -219,6 +253,10 @@ void QuickJsInstance::Release(RunningCall* call) {
     JS_FreeValue(context_, *value);
     *value = JS_UNDEFINED;
   }
+}
+
+size_t QuickJsInstance::heap_bytes() const {
+  return runtime_ == nullptr ? 0 : mr_heap_size(runtime_);
 }
 
 uint32_t QuickJsInstance::TakeEnded(CallOutput* output) {

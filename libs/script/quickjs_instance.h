@@ -30,6 +30,7 @@ struct RunningCall {
   size_t emitted_bytes = 0;
   uint64_t random_state = 0;
   uint32_t uuids = 0;
+  bool refused = false;  // asked for more memory than the heap may have
 };
 
 /// A module in a QuickJS runtime of its own: see Instance.
@@ -47,6 +48,7 @@ class QuickJsInstance final : public Instance {
   void Start(uint32_t call, const CallView& view) override;
   void Answer(uint32_t request, const HostAnswer& answer) override;
   uint32_t TakeEnded(CallOutput* output) override;
+  size_t heap_bytes() const override;
   bool spent() const override { return spent_; }
 
  private:
@@ -60,12 +62,14 @@ class QuickJsInstance final : public Instance {
   static void SwitchCall(void* opaque, uint32_t call);
   RunningCall* Find(uint32_t call);
   void BeginSlice(RunningCall* call);
+  void TellWhoRuns();
   /// Runs jobs until none is left; false when a limit was broken, which has then ended a call.
   bool RunJobs();
   void EndSlice();
   void EndSettled();
   /// Ends `call` with the value or, when it is JS_EXCEPTION, with what was thrown. Frees `result`.
   void End(RunningCall* call, JSValue result);
+  void FailStuck(RunningCall* call);
   void Release(RunningCall* call);
   bool ParseEvent(RunningCall* call);
   /// Runs jobs until `value`, when it is a promise, has settled; gives its value or JS_EXCEPTION.
@@ -76,6 +80,7 @@ class QuickJsInstance final : public Instance {
   ErrorClass TakeException(std::string* message, std::string* stack);
   Status LoadFault(std::string_view where);
   ErrorClass ClassOf(std::string_view message) const;
+  std::string OutOfMemory() const;
   std::string ToText(JSValueConst value);
 
   // quickjs_load.cc

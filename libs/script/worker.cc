@@ -1,15 +1,19 @@
 #include "libs/script/worker.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 
+#include "libs/base/hash.h"
+#include "libs/script/cpu_watch.h"
 #include "libs/script/limits_of_calls.h"
 #include "libs/script/sandbox.h"
 #include "libs/script/worker_batch.h"
@@ -25,6 +29,10 @@ using wire::Type;
 // from one that hangs.
 constexpr int64_t kFlushUs = 10'000;
 constexpr size_t kFlushBytes = 256 << 10;
+
+// What the heaps of idle modules may hold together, of those that are larger than a small module's.
+constexpr size_t kModestHeapBytes = 1 << 20;
+constexpr size_t kKeptHeapBytes = 16 << 20;
 
 int64_t MonotonicUs() {
   timespec time{};
@@ -80,7 +88,8 @@ class Worker final : public Outside {
     }
   }
 
-  void Runs(uint32_t call) override {
+  void Runs(uint32_t call, int64_t left_us) override {
+    CpuWatch::Arm(left_us);
     const auto found = calls_.find(call);
     mark_->job = 0;
     if (found == calls_.end()) return;
@@ -279,6 +288,7 @@ class Worker final : public Outside {
     }
     if (!loaded.instance->spent()) return;
     loaded.instance = nullptr;
+    malloc_trim(0);
     for (auto next = calls_.begin(); next != calls_.end();) {
       const auto place = next++;
       if (&place->second.batch->loaded() != &loaded) continue;
@@ -309,11 +319,35 @@ class Worker final : public Outside {
       if (entry.job == job) open.push_back(request);
     }
     batches_.erase(job);
+    loaded->last_used = ++uses_;
     for (const uint32_t request : open) {
       requests_.erase(request);
       if (loaded->instance == nullptr) continue;
       loaded->instance->Answer(request, {.failed = true, .text = "the call that asked has ended"});
       Collect(*loaded);
+    }
+    DropHeaps();
+  }
+
+  /// Modules may keep a little between their calls; where they keep much, the least used of them
+  /// lose it and start anew.
+  void DropHeaps() {
+    while (true) {
+      size_t kept = 0;
+      LoadedModule* least = nullptr;
+      for (const auto& [number, loaded] : modules_) {
+        if (loaded->instance == nullptr || loaded->instance->heap_bytes() <= kModestHeapBytes)
+          continue;
+        kept += loaded->instance->heap_bytes();
+        const bool idle = std::none_of(batches_.begin(), batches_.end(), [&](const auto& entry) {
+          return entry.second->shared_loaded() == loaded;
+        });
+        if (idle && (least == nullptr || loaded->last_used < least->last_used))
+          least = loaded.get();
+      }
+      if (kept <= kKeptHeapBytes || least == nullptr) return;
+      least->instance = nullptr;
+      malloc_trim(0);
     }
   }
 
@@ -362,11 +396,19 @@ class Worker final : public Outside {
   uint64_t handled_ = 0;
   uint64_t told_ = 0;
   uint64_t batches_made_ = 0;
+  uint64_t uses_ = 0;
   uint32_t next_call_ = 0;
   uint32_t next_request_ = 0;
   int64_t flushed_us_ = 0;
   bool asked_ = false;
 };
+
+/// What reads files when it is first used, which the sandbox does not allow.
+void WarmUp() {
+  static_cast<void>(Sha256Prefix128(""));  // OpenSSL's settings
+  setenv("TZ", "UTC0", 1);                 // scripts' local time is UTC everywhere
+  tzset();
+}
 
 }  // namespace
 
@@ -375,10 +417,12 @@ void MaybeRunWorker(int argc, char** argv) {
   const int fd = std::atoi(argv[2]);
   prctl(PR_SET_NAME, "millrace-script", 0, 0, 0);
   signal(SIGINT, SIG_IGN);  // the terminal's; the pool ends its workers itself
+  WarmUp();
   WorkerMark* mark = MapWorkerMark();
   Status status = mark != nullptr ? OkStatus()
                                   : MakeStatus(StatusCode::kResourceExhausted,
                                                "script worker: no memory shared with its pool");
+  if (status.ok()) status = CpuWatch::Start();
   if (status.ok()) status = EnterSandbox(std::strtoull(argv[3], nullptr, 10));
   if (!status.ok()) {
     const std::string line = fmt::format("{}\n", Message(status));

@@ -16,6 +16,7 @@ namespace millrace::script {
 struct LoadedModule {
   std::shared_ptr<const Module> module;
   std::unique_ptr<Instance> instance;
+  uint64_t last_used = 0;
 };
 
 /// The calls of one job in a worker, and which of them may start: those of one order one after

@@ -15,7 +15,7 @@ namespace millrace::script {
 struct ScriptSettings {
   int workers = 1;
   /// Beyond a call's own CPU limit, how long a worker may be silent before it is killed.
-  std::chrono::milliseconds hang_grace{1'000};
+  std::chrono::milliseconds hang_grace{10'000};
   /// Address space all modules of one worker may take together; a worker beyond it is replaced.
   size_t worker_memory_bytes = 1'024 << 20;
   /// Modules that stay loaded in one worker; the least used leaves first.
