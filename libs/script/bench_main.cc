@@ -1,16 +1,21 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <future>
+#include <string_view>
+#include <thread>
 
 #include "libs/script/worker_pool.h"
 
 // What scripts cost: CPU time of this process and its worker for each event of 1 KB, in batches of
-// 100, boundary and all. script_bench [events]
+// 100, boundary and all: script_bench [events]. Or what others notice of hostile scripts:
+// script_bench --neighbour
 namespace millrace::script {
 namespace {
 
@@ -97,11 +102,82 @@ Status Measure(const Case& test, size_t events) {
   return OkStatus();
 }
 
+/// Latency of one event after another, each a batch of 20, while `busy` gets all it can hold.
+Status MeasureNeighbour(WorkerPool& pool, const std::shared_ptr<const Module>& module,
+                        const std::shared_ptr<const Module>& hostile, const char* name) {
+  std::atomic<bool> stop{false};
+  std::atomic<int> open{0};
+  std::thread other([&] {
+    while (hostile != nullptr && !stop) {
+      if (open >= 4) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        continue;
+      }
+      ++open;
+      pool.Call(hostile, std::vector<CallInput>(5, {.event = Bytes(std::string("{}"))}),
+                [&](const std::vector<CallOutput>&) { --open; });
+    }
+  });
+  std::vector<double> took_ms;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (std::chrono::steady_clock::now() < end) {
+    const auto start = std::chrono::steady_clock::now();
+    std::promise<void> promise;
+    pool.Call(module, std::vector<CallInput>(20, {.event = Bytes(std::string(kEvent))}),
+              [&](const std::vector<CallOutput>&) { promise.set_value(); });
+    promise.get_future().wait();
+    took_ms.push_back(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+            .count());
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  stop = true;
+  other.join();
+  std::sort(took_ms.begin(), took_ms.end());
+  std::printf("%-26s %5zu batches: median %.2f ms, p99 %.2f ms, worst %.2f ms\n", name,
+              took_ms.size(), took_ms[took_ms.size() / 2], took_ms[took_ms.size() * 99 / 100],
+              took_ms.back());
+  std::fflush(stdout);
+  while (open > 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return OkStatus();
+}
+
+Status MeasureNeighbours() {
+  MR_ASSIGN_OR_RETURN(auto pool, WorkerPool::Start({.workers = 2}));
+  const auto make = [](const char* source) {
+    Limits limits;
+    limits.cpu_time = std::chrono::milliseconds(100);
+    limits.memory_bytes = 32 << 20;
+    return std::make_shared<const Module>(
+        Module{.id = "bench", .source = source, .adapter = kAdapter, .limits = limits});
+  };
+  const auto module = make(kCases[1].source);
+  MR_RETURN_IF_ERROR(pool->Load(module));
+  MR_RETURN_IF_ERROR(MeasureNeighbour(*pool, module, nullptr, "alone"));
+  const Case hostile[] = {
+      {"beside endless loops", "export function transformEvent() { for (;;); }"},
+      {"beside native loops",
+       "export const transformEvent = () => [].includes.call({length: 2 ** 53 - 1}, 1);"},
+      {"beside heap bombs",
+       "export function transformEvent() { const a = []; for (;;) a.push('x'.repeat(1e5) + "
+       "a.length); }"},
+  };
+  for (const Case& each : hostile) {
+    MR_RETURN_IF_ERROR(MeasureNeighbour(*pool, module, make(each.source), each.name));
+  }
+  return OkStatus();
+}
+
 }  // namespace
 }  // namespace millrace::script
 
 int main(int argc, char** argv) {
   millrace::script::MaybeRunWorker(argc, argv);
+  if (argc > 1 && std::string_view(argv[1]) == "--neighbour") {
+    const auto status = millrace::script::MeasureNeighbours();
+    if (!status.ok()) std::fprintf(stderr, "%s\n", std::string(millrace::Message(status)).c_str());
+    return status.ok() ? 0 : 1;
+  }
   const size_t events = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 50'000;
   std::printf("events of %zu bytes\n", sizeof(millrace::script::kEvent) - 1);
   for (const auto& test : millrace::script::kCases) {

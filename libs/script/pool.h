@@ -71,6 +71,10 @@ class Pool final : public WorkerPool {
   void Punish(const std::shared_ptr<const Module>& module);
   /// Whether jobs of the module have to wait for the consequences of what it did to workers.
   bool IsPunished(const std::shared_ptr<const Module>& module) const;
+  /// The module has broken a limit: for a while, those that did may not take all workers.
+  void Restrain(const std::shared_ptr<const Module>& module);
+  /// Whether a job of the module may not start now.
+  bool HasToWait(const Job& job) const;
 
   const ScriptSettings settings_;
   const std::shared_ptr<AnswerBox> box_ = std::make_shared<AnswerBox>();
@@ -82,8 +86,8 @@ class Pool final : public WorkerPool {
   std::deque<std::unique_ptr<Job>> queue_;
   struct Punishment {
     int losses = 0;
-    SteadyTime until;   // no job of the module starts before
-    SteadyTime forget;  // when it is over, with all losses
+    SteadyTime until{};   // no job of the module starts before
+    SteadyTime forget{};  // when it is over, with all losses
   };
   std::map<std::shared_ptr<const Module>, Punishment> punished_;
   std::promise<void> first_ready_;

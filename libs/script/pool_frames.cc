@@ -79,6 +79,9 @@ bool Pool::HandleResult(WorkerLink& worker, wire::Reader& reader) {
     return false;
   CallOutput output;
   if (!ReadResult(reader, &output)) return false;
+  if (output.error_class == ErrorClass::kTimeout || output.error_class == ErrorClass::kMemory) {
+    Restrain(job->module);
+  }
   job->End(input, std::move(output));
   worker.restart_delay = std::chrono::milliseconds(0);
   SetDeadline(worker);

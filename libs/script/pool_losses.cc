@@ -52,6 +52,23 @@ void Pool::Punish(const std::shared_ptr<const Module>& module) {
   punishment.forget = punishment.until + kMemoryOfLosses;
 }
 
+void Pool::Restrain(const std::shared_ptr<const Module>& module) {
+  Punishment& punishment = punished_[module];
+  punishment.forget = std::max(punishment.forget, Now() + kMemoryOfLosses);
+}
+
+bool Pool::HasToWait(const Job& job) const {
+  if (job.inspection() || !punished_.contains(job.module)) return false;
+  if (IsPunished(job.module)) return true;
+  if (workers_.size() == 1) return false;
+  const auto left = std::count_if(workers_.begin(), workers_.end(), [&](const WorkerLink& worker) {
+    return worker.ready &&
+           std::none_of(worker.jobs.begin(), worker.jobs.end(),
+                        [&](const auto& other) { return punished_.contains(other->module); });
+  });
+  return left <= 1;  // for the others
+}
+
 bool Pool::IsPunished(const std::shared_ptr<const Module>& module) const {
   const auto found = punished_.find(module);
   return found != punished_.end() && Now() < found->second.until;

@@ -17,6 +17,7 @@
 #include "libs/script/limits_of_calls.h"
 #include "libs/script/sandbox.h"
 #include "libs/script/worker_batch.h"
+#include "libs/script/worker_frames.h"
 #include "libs/script/worker_process.h"
 #include "libs/script/worker_socket.h"
 
@@ -127,24 +128,8 @@ class Worker final : public Outside {
 
   void Load(wire::Reader& reader) {
     const auto number = reader.Get<uint32_t>();
-    auto module = std::make_shared<Module>();
-    for (std::string* text : {&module->id, &module->version, &module->source, &module->entry,
-                              &module->adapter, &module->config_json}) {
-      *text = reader.GetText();
-    }
-    module->sequential = reader.Get<uint8_t>() != 0;
-    module->limits.memory_bytes = reader.Get<uint64_t>();
-    module->limits.cpu_time = std::chrono::milliseconds(reader.Get<int64_t>());
-    module->limits.stack_bytes = reader.Get<uint64_t>();
-    module->limits.result_bytes = reader.Get<uint64_t>();
-    for (auto left = reader.Get<uint32_t>(); left > 0; --left) {
-      module->wanted_exports.emplace_back(reader.GetText());
-    }
-    for (auto left = reader.Get<uint32_t>(); left > 0; --left) {
-      std::string name(reader.GetText());
-      module->libraries.emplace_back(std::move(name), std::string(reader.GetText()));
-    }
-    if (!reader.ok()) WorkerSocket::Exit();
+    const std::shared_ptr<const Module> module = ReadModule(reader);
+    if (module == nullptr) WorkerSocket::Exit();
     auto instance = engine_->Load(module, this);
     const size_t frame = wire::BeginFrame(out(), Type::kLoaded);
     wire::Put<uint8_t>(out(), instance.ok() ? 1 : 0);
@@ -152,7 +137,7 @@ class Worker final : public Outside {
     wire::EndFrame(out(), frame);
     if (!instance.ok()) return;
     modules_[number] = std::make_shared<LoadedModule>(
-        LoadedModule{.module = std::move(module), .instance = *std::move(instance)});
+        LoadedModule{.module = module, .instance = *std::move(instance)});
   }
 
   void Inspect(wire::Reader& reader) {
@@ -161,18 +146,7 @@ class Worker final : public Outside {
     if (!reader.ok()) WorkerSocket::Exit();
     SourceFault fault;
     const auto inspection = engine_->Inspect(name, source, &fault);
-    const size_t frame = wire::BeginFrame(out(), Type::kInspected);
-    wire::Put<uint8_t>(out(), inspection.ok() ? 1 : 0);
-    wire::PutText(out(), Message(inspection.status()));
-    wire::PutText(out(), fault.message);
-    wire::Put<int32_t>(out(), fault.line);
-    wire::Put<int32_t>(out(), fault.column);
-    const Inspection found = inspection.ok() ? *inspection : Inspection();
-    for (const auto* names : {&found.imports, &found.exports}) {
-      wire::Put<uint32_t>(out(), static_cast<uint32_t>(names->size()));
-      for (const std::string& each : *names) wire::PutText(out(), each);
-    }
-    wire::EndFrame(out(), frame);
+    AppendInspection(inspection, fault, out());
   }
 
   void StartBatch(wire::Reader& reader, std::string* payload) {
@@ -305,7 +279,7 @@ class Worker final : public Outside {
     WorkerBatch& batch = *found->second.batch;
     const size_t index = found->second.index;
     calls_.erase(found);
-    AppendResult(batch.job(), batch.call(index).input, output);
+    AppendResult(batch.job(), batch.call(index).input, output, out());
     batch.HasEnded(index);
   }
 
@@ -349,28 +323,6 @@ class Worker final : public Outside {
       least->instance = nullptr;
       malloc_trim(0);
     }
-  }
-
-  void AppendResult(uint32_t job, uint32_t input, const CallOutput& output) {
-    const size_t frame = wire::BeginFrame(out(), Type::kResults);
-    wire::Put<uint32_t>(out(), job);
-    wire::Put<uint32_t>(out(), input);
-    wire::Put<uint8_t>(out(), static_cast<uint8_t>(output.outcome));
-    wire::Put<uint8_t>(out(), static_cast<uint8_t>(output.error_class));
-    wire::Put<int64_t>(out(), output.cpu_us);
-    wire::Put<uint64_t>(out(), output.peak_bytes);
-    for (const std::string* text : {&output.value, &output.error, &output.stack, &output.log}) {
-      wire::PutText(out(), *text);
-    }
-    wire::Put<uint32_t>(out(), static_cast<uint32_t>(output.emitted.size()));
-    for (const Emitted& emitted : output.emitted) {
-      wire::Put<uint32_t>(out(), emitted.index);
-      wire::Put<uint8_t>(out(), emitted.failed ? 1 : 0);
-      wire::Put<uint8_t>(out(), static_cast<uint8_t>(emitted.error_class));
-      wire::PutText(out(), emitted.text);
-      wire::PutText(out(), emitted.stack);
-    }
-    wire::EndFrame(out(), frame);
   }
 
   void FlushWhenDue() {

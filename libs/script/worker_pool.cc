@@ -180,8 +180,7 @@ WorkerLink* Pool::FindWorker() {
 void Pool::GiveWork() {
   std::erase_if(punished_, [now = Now()](const auto& entry) { return now >= entry.second.forget; });
   for (auto next = queue_.begin(); next != queue_.end();) {
-    // One whose module is punished holds up no other.
-    if (!(*next)->inspection() && IsPunished((*next)->module)) {
+    if (HasToWait(**next)) {
       ++next;
       continue;
     }
