@@ -93,9 +93,7 @@ class Worker final : public Outside {
     CpuWatch::Arm(left_us);
     const auto found = calls_.find(call);
     mark_->job = 0;
-    if (found == calls_.end()) return;
-    mark_->input = found->second.batch->call(found->second.index).input;
-    mark_->job = found->second.batch->job();
+    if (found != calls_.end()) Mark(*found->second.batch, found->second.index);
   }
 
  private:
@@ -104,6 +102,11 @@ class Worker final : public Outside {
     size_t index = 0;
     uint32_t questions = 0;
   };
+
+  void Mark(const WorkerBatch& batch, size_t index) {
+    mark_->input = batch.call(index).input;
+    mark_->job = batch.job();
+  }
 
   std::string* out() { return &socket_.out(); }
 
@@ -279,7 +282,17 @@ class Worker final : public Outside {
     WorkerBatch& batch = *found->second.batch;
     const size_t index = found->second.index;
     calls_.erase(found);
+    Mark(batch, index);  // its result may be more than there is memory for
+    const size_t before = out()->size();
     AppendResult(batch.job(), batch.call(index).input, output, out());
+    if (out()->size() - before > wire::kMaxFrameBytes) {
+      out()->resize(before);
+      const CallOutput refusal{.outcome = Outcome::kError,
+                               .error = "the result is too large",
+                               .error_class = ErrorClass::kResultTooLarge};
+      AppendResult(batch.job(), batch.call(index).input, refusal, out());
+    }
+    mark_->job = 0;
     batch.HasEnded(index);
   }
 
@@ -345,8 +358,7 @@ class Worker final : public Outside {
   std::unordered_map<uint32_t, CallPlace> calls_;             // that run
   std::unordered_map<uint32_t, Request> requests_;
   std::deque<WorkerSocket::Frame> deferred_;  // came while a call waited for its answer
-  uint64_t handled_ = 0;
-  uint64_t told_ = 0;
+  uint64_t handled_ = 0, told_ = 0;
   uint64_t batches_made_ = 0;
   uint64_t uses_ = 0;
   uint32_t next_call_ = 0;
@@ -368,7 +380,8 @@ void MaybeRunWorker(int argc, char** argv) {
   if (argc != 4 || std::strcmp(argv[1], kWorkerArgument) != 0) return;
   const int fd = std::atoi(argv[2]);
   prctl(PR_SET_NAME, "millrace-script", 0, 0, 0);
-  signal(SIGINT, SIG_IGN);  // the terminal's; the pool ends its workers itself
+  signal(SIGINT, SIG_IGN);   // the terminal's; the pool ends its workers itself
+  signal(SIGXFSZ, SIG_IGN);  // no file may grow: a last word on standard error is lost, not deadly
   WarmUp();
   WorkerMark* mark = MapWorkerMark();
   Status status = mark != nullptr ? OkStatus()

@@ -79,6 +79,7 @@ TEST_CASE("an event that kills or hangs the worker is found, its neighbours are 
     CHECK(outputs[2].value == "1");
     CHECK(pool->stats().workers_lost == 0);
   }
+#ifndef MILLRACE_SANITIZED  // which need more address space than a limit could leave
   SECTION("a result that the worker cannot hold kills it") {
     limits.memory_bytes = size_t{1} << 40;
     limits.result_bytes = size_t{1} << 40;
@@ -95,6 +96,7 @@ TEST_CASE("an event that kills or hangs the worker is found, its neighbours are 
     CHECK(outputs[3].value == "1");
     CHECK(pool->stats().workers_lost >= 1);
   }
+#endif
 }
 
 TEST_CASE("destroying the pool answers what is open") {
