@@ -18,8 +18,10 @@ struct Deps {
   event_log::EventLog& log;
   Clock& clock;
   DestinationHooks destinations;
-  /// Checks and test runs of transformations; empty: this process runs none.
+  /// Checks of transformations; empty: this process runs none.
   TransformerProvider transformers = {};
+  /// Test runs, which may take all the time that their limits allow; empty: as `transformers`.
+  TransformerProvider test_transformers = {};
 };
 
 /// The one owner of configuration: the workspace, the versions of transformations, the REST API,

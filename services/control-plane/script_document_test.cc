@@ -73,11 +73,15 @@ TEST_CASE("a document publishes what differs from the version in force, and only
   // A version that was only saved is not what the document is compared with.
   REQUIRE(f.Ask("PUT", "/api/v1/transformations/t", R"({"code": "set a 3"})").status == 200);
   CHECK(Changes(f.Post("/api/v1/apply", document)).empty());
+  document["transformations"][0]["code"] =
+      "set a 3";  // then it is that version that is put in force
+  f.Post("/api/v1/apply", document);
+  CHECK(f.Get("/api/v1/transformations/t")["published"]["number"] == 3);
   document["transformations"][0]["code"] = "set a 4";
   document["transformations"][0]["publish"] = false;
   CHECK(Changes(f.Post("/api/v1/apply", document)) == Strings{"update transformation t"});
   CHECK(f.Get("/api/v1/transformations/t")["latest"]["number"] == 4);
-  CHECK(f.Get("/api/v1/transformations/t")["published"]["number"] == 2);
+  CHECK(f.Get("/api/v1/transformations/t")["published"]["number"] == 3);
 }
 
 TEST_CASE("a document whose code is at fault changes nothing, also when it is only a dry run",

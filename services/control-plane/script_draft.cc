@@ -166,13 +166,17 @@ StatusOr<Script> ScriptDraft::Save(const config::v1::SaveScriptRequest& request,
     MR_RETURN_IF_ERROR(ResolveLibraries(request.libraries(), version.mutable_libraries()));
   }
   MR_RETURN_IF_ERROR(CheckVersion(type, version));
-  const bool differs = base == nullptr || !SameCode(version, *base);
-  if (differs) {
-    uint32_t number = 1;
-    if (existing != nullptr) {
-      MR_ASSIGN_OR_RETURN(const ScriptVersion latest, FindVersion(script, ""));
-      number = latest.number() + 1;
+  bool differs = base == nullptr || !SameCode(version, *base);
+  uint32_t number = 1;
+  if (differs && existing != nullptr) {
+    MR_ASSIGN_OR_RETURN(const ScriptVersion latest, FindVersion(script, ""));
+    number = latest.number() + 1;
+    if (SameCode(version, latest)) {  // saved before, and not in force
+      version = latest;
+      differs = false;
     }
+  }
+  if (differs) {
     version.set_id(NewId("ver_"));
     version.set_number(number);
     version.set_note(request.note());

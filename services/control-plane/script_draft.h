@@ -21,6 +21,7 @@ struct ScriptDeps {
   config::LocalSource& config;
   Clock& clock;
   TransformerProvider transformers;
+  TransformerProvider test_transformers = {};  // empty: as `transformers`
 };
 
 /// Adds what a check found in the code of `name`.

@@ -25,7 +25,9 @@ using config::v1::TRANSFORMATION;
 using transformation::Input;
 using transformation::Output;
 
-constexpr size_t kBatch = 25;  // events that run together
+// Events that run together: what a run that took too long has still under way is waited for by the
+// next.
+constexpr size_t kBatch = 10;
 constexpr uint32_t kDefaultLast = 10;
 
 /// What a run that is waited for, perhaps in vain, shares with its callback.
@@ -138,6 +140,7 @@ struct ScriptTestRun::Plan {
   const config::v1::Destination* destination = nullptr;
   std::vector<RealEvent> events;
   SteadyClock::time_point deadline;
+  transformation::TransformerFactory* factory = nullptr;
 };
 
 Status ScriptTestRun::FindVersions(const TestRequest& request, Plan* plan) {
@@ -246,8 +249,7 @@ Status ScriptTestRun::FindEvents(const TestRequest& request, Plan* plan) {
 StatusOr<std::vector<Output>> ScriptTestRun::RunVersion(
     const config::v1::TransformationVersion& version, const config::v1::Workspace& workspace,
     const Plan& plan, const std::stop_token& stop) {
-  MR_ASSIGN_OR_RETURN(auto* factory, deps_.transformers());
-  MR_ASSIGN_OR_RETURN(const auto transformer, factory->Make(version, workspace));
+  MR_ASSIGN_OR_RETURN(const auto transformer, plan.factory->Make(version, workspace));
   const auto metadata = std::make_shared<const std::string>(
       SharedMetadata(workspace, version, plan.source, plan.destination).dump());
   const auto waiting = std::make_shared<Waiting>();
@@ -297,7 +299,9 @@ StatusOr<std::vector<Output>> ScriptTestRun::RunVersion(
 }
 
 StatusOr<TestResponse> ScriptTestRun::Run(const TestRequest& request, const std::stop_token& stop) {
-  if (!deps_.transformers) {
+  const TransformerProvider& transformers =
+      deps_.test_transformers ? deps_.test_transformers : deps_.transformers;
+  if (!transformers) {
     return MakeStatus(StatusCode::kUnimplemented, "this process runs no transformations");
   }
   Plan plan;
@@ -305,10 +309,10 @@ StatusOr<TestResponse> ScriptTestRun::Run(const TestRequest& request, const std:
   MR_RETURN_IF_ERROR(FindVersions(request, &plan));
   MR_RETURN_IF_ERROR(FindEvents(request, &plan));
   const SecretMask mask(plan.workspace);
-  MR_ASSIGN_OR_RETURN(auto* factory, deps_.transformers());
+  MR_ASSIGN_OR_RETURN(plan.factory, transformers());
   config::v1::CodeFaults faults;
   AddFaults(request.id().empty() ? "transformation" : request.id(),
-            factory->Check(plan.candidate, plan.workspace), &faults);
+            plan.factory->Check(plan.candidate, plan.workspace), &faults);
   if (!faults.faults().empty()) return mask.Apply(FaultStatus(faults));
   const auto outputs = RunVersion(plan.candidate, plan.workspace, plan, stop);
   if (!outputs.ok()) return mask.Apply(outputs.status());

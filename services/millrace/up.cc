@@ -68,6 +68,9 @@ Status Run(const ProcessSettings& given) {
 
   MR_ASSIGN_OR_RETURN(const auto transformers,
                       transformation::Runtime::Create(settings.transformation(), settings.script_workers()));
+  // Apart from the processor's, so that no test run holds up events, and no event a fix's publishing.
+  MR_ASSIGN_OR_RETURN(const auto checks, transformation::Runtime::Create(settings.transformation(), 1));
+  MR_ASSIGN_OR_RETURN(const auto test_runs, transformation::Runtime::Create(settings.transformation(), 1));
   settings.mutable_control_plane()->set_data_dir(data_dir);
   MR_ASSIGN_OR_RETURN(
       const auto control_plane,
@@ -77,7 +80,8 @@ Status Run(const ProcessSettings& given) {
            .clock = SystemClock(),
            .destinations = {.validate = destination::ValidatorOf(catalogue),
                             .mask = destination::MaskerOf(catalogue)},
-           .transformers = [&runtime = *transformers] { return runtime.Started(); }}));
+           .transformers = [&runtime = *checks] { return runtime.Started(); },
+           .test_transformers = [&runtime = *test_runs] { return runtime.Started(); }}));
 
   const int ingest_partitions = service::IngestPartitions(settings.event_log());
   const int destination_partitions = service::DestinationPartitions(settings.event_log());
