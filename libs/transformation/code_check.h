@@ -27,6 +27,8 @@ class GraphCheck {
   /// Not OK when the pool could not answer.
   const Status& status() const { return status_; }
   EntryPoint entry_point() const;
+  /// Whether the version's own code compiles; else its exports are not known.
+  bool entry_compiles() const { return exports_.count(&graph_.entry) > 0; }
   /// Syntax, imports that lead nowhere, names that are not exported, cycles; in the order of the
   /// modules.
   const std::vector<CodeFault>& faults() const { return faults_; }

@@ -99,7 +99,7 @@ class Factory final : public TransformerFactory {
     const GraphCheck check(graph, *options_.pool);
     std::vector<CodeFault> faults = FaultsOf(check);
     const CodeFault entry = EntryPointFault(check.entry_point());
-    if (!entry.message.empty()) faults.push_back(entry);
+    if (check.entry_compiles() && !entry.message.empty()) faults.push_back(entry);
     if (!faults.empty()) return faults;
     // What only shows when the code runs: a library that throws while it loads.
     const Status loaded = Load(Prepare(version, workspace, graph, check.entry_point()));
