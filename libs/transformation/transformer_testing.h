@@ -87,6 +87,8 @@ struct TestFactory {
     version.set_transformation_id("t1");
     version.set_code(code);
     version.mutable_limits()->set_cpu_ms(200);
+    // Little enough to be used up before the time is, also with sanitizers.
+    version.mutable_limits()->set_memory_bytes(8 << 20);
     return version;
   }
 
