@@ -148,6 +148,24 @@ TEST_CASE("A full spill refuses, and is moved when the log is back", "[spill]") 
   CHECK(f.Append("u", "more").ok());
 }
 
+// May fail: a known fault, docs/decisions/2026-11-24-next-steps.md; the spill's log keeps the room
+// of what was moved.
+TEST_CASE("A spill that was full and moved takes events when the log goes away again",
+          "[spill][!mayfail]") {
+  Fixture f(4 << 20);
+  f.log.FailWith(kAway);
+  const std::string value(100'000, 'x');
+  size_t kept = 0;
+  while (kept < 1000 && f.Append("u", value).ok()) ++kept;
+  f.log.FailWith(OkStatus());
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (f.appender->waiting() > 0 && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::yield();
+  CHECK(f.Append("u", "more").ok());
+  f.log.FailWith(kAway);  // the room is free again
+  for (size_t i = 0; i < kept / 2; ++i) REQUIRE(f.Append("u", value).ok());
+}
+
 TEST_CASE("A producer that is of no more use is replaced", "[spill]") {
   Fixture f;
   f.log.FailWith(MakeStatus(StatusCode::kFailedPrecondition, "fatal"));

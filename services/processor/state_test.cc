@@ -222,7 +222,7 @@ TEST_CASE("What a shadow writes is lost, and it does not see what came later", "
 }
 
 // Hidden, as it measures: run it in a release build.
-TEST_CASE("State takes 50,000 operations a second", "[.][speed]") {
+TEST_CASE("State takes 50,000 operations a second", "[.][speed]") {  // by hand: it is timed
   StateFixture f;
   constexpr int kOperations = 200'000;
   const auto began = std::chrono::steady_clock::now();
