@@ -101,8 +101,11 @@ Status SpillAppender::Open() {
   MR_RETURN_IF_ERROR(consumer_->Subscribe({topic}));
   MR_ASSIGN_OR_RETURN(const auto partitions, spill_->Describe(topic));
   MR_ASSIGN_OR_RETURN(const auto committed, spill_->Committed(std::string(kGroup), topic));
-  const int64_t from = committed.empty() || committed[0].offset < 0 ? partitions.at(0).begin_offset
-                                                                    : committed[0].offset;
+  int64_t from = committed.at(0).offset;
+  if (from < 0) {
+    from = partitions.at(0).begin_offset;
+    MR_RETURN_IF_ERROR(CommitFirst(from));
+  }
   {
     MutexLock lock(mu_);
     waiting_ = static_cast<uint64_t>(std::max<int64_t>(0, partitions.at(0).end_offset - from));
@@ -114,6 +117,15 @@ Status SpillAppender::Open() {
   }
   thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
   return OkStatus();
+}
+
+// Before anything is kept, so that nothing is ever old to a spill that was not moved yet.
+Status SpillAppender::CommitFirst(int64_t offset) {
+  MR_RETURN_IF_ERROR(consumer_->Poll({.timeout = std::chrono::milliseconds(0)}).status());
+  const event_log::CommittedOffset first{
+      .partition = {std::string(event_log::kIngestTopic), 0}, .offset = offset};
+  MR_RETURN_IF_ERROR(consumer_->Commit(std::span(&first, 1)));
+  return consumer_->Seek(first.partition, offset);
 }
 
 SpillAppender::~SpillAppender() {

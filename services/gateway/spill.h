@@ -72,6 +72,7 @@ class SpillAppender final : public event_log::Appender {
                 telemetry::Metrics& metrics, Clock& clock, const Options& options);
 
   Status Open();
+  Status CommitFirst(int64_t offset);
   uint64_t BeginDirectLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AppendDirect(uint64_t number, std::unique_ptr<Copy> copy, event_log::Done done);
   void DirectDone(uint64_t number, std::unique_ptr<Copy> copy, const event_log::Done& done,

@@ -102,9 +102,21 @@ class LocalLog final : public EventLog {
   void BuildCheckpoint();
   void AbandonActive();
   void Maintain(bool pressed);
-  void TrimPartition(const Topic& topic, int32_t number, Partition& partition, int64_t now_us,
-                     uint32_t pressed_segment);
-  int64_t ReadByAll(const PartitionKey& key, bool* any) const;
+  /// What of a partition may go.
+  struct Readable {
+    Partition* partition = nullptr;
+    int64_t read = 0;      // all groups have read what is before
+    bool grouped = false;  // there is a group
+    int64_t old_before_us = 0;
+  };
+  std::vector<Readable> WhatIsRead();
+  Readable WhatIsRead(const Topic& topic, int32_t number) const;
+  void Trim(bool pressed);
+  void TrimOld(const Readable& of);
+  void TrimPressed(const Readable& of, const Segment& pressed);
+  template <typename MayGo>
+  void TrimWhile(const Readable& of, MayGo may_go);
+  size_t RelocatedInFront(const Partition& partition) const;
   void Retire();
   void Remove(Segment& segment);
   bool RelocateSparsest(bool pressed);

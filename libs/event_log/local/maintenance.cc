@@ -6,6 +6,7 @@
 
 #include "libs/base/hash.h"
 #include "libs/base/log.h"
+#include "libs/event_log/local/consumer.h"
 #include "libs/event_log/local/log.h"
 
 namespace millrace::event_log::local {
@@ -14,6 +15,8 @@ namespace {
 constexpr uint64_t kFirstGrowth = 256 << 10;  // an idle log stays small
 constexpr uint64_t kGrowth = 4 << 20;
 constexpr size_t kSpareSegments = 2;
+// How much under its limit a full log is brought, so that the next record does not fill it again.
+constexpr uint64_t kFreedSegments = 2;
 // What is kept of the quota for each further Room: a quarter of it, or as many segments as this.
 constexpr uint64_t kReservedSegments = 8;
 
@@ -125,6 +128,7 @@ Status LocalLog::Roll(size_t bytes, Room room) {
   segment->first_sequence = sequence_;
   segment->used = 0;
   segment->newest_us = 0;
+  segment->relocated = false;
   {
     MutexLock lock(mu_);
     active_ = segment.get();
@@ -180,63 +184,101 @@ void LocalLog::Remove(Segment& segment) {
   }
 }
 
-int64_t LocalLog::ReadByAll(const PartitionKey& key, bool* any) const {
-  int64_t lowest = std::numeric_limits<int64_t>::max();
+LocalLog::Readable LocalLog::WhatIsRead(const Topic& topic, int32_t number) const {
+  Readable readable;
+  readable.read = std::numeric_limits<int64_t>::max();
   for (const auto& [name, group] : groups_) {
-    const auto commit = group->committed.find(key);
+    const auto commit = group->committed.find({topic.id, number});
     if (commit != group->committed.end()) {
-      lowest = std::min(lowest, commit->second.offset);
-    } else if (group->owners.contains(key)) {
-      lowest = 0;
+      readable.read = std::min(readable.read, commit->second.offset);
+    } else if (std::ranges::any_of(group->members, [&topic](const LocalConsumer* member) {
+                 return std::ranges::count(member->topics(), topic.name) > 0;
+               })) {
+      readable.read = 0;  // it reads from the beginning
     } else {
       continue;
     }
-    *any = true;
+    readable.grouped = true;
   }
-  return lowest;
+  return readable;
 }
 
-void LocalLog::TrimPartition(const Topic& topic, int32_t number, Partition& partition,
-                             int64_t now_us, uint32_t pressed_segment) {
-  bool grouped = false;
-  const int64_t read = ReadByAll({topic.id, number}, &grouped);
-  const int64_t retention_us =
-      (topic.retention_ms > 0 ? topic.retention_ms : options_.retention.count()) * 1000;
+/// How many of its first blocks were moved into the active file and keep those behind them in older ones.
+size_t LocalLog::RelocatedInFront(const Partition& partition) const {
+  if (active_ == nullptr || !active_->relocated) return 0;
+  const auto other = std::ranges::find_if(
+      partition.index, [this](const IndexEntry& entry) { return entry.segment != active_->id; });
+  return other == partition.index.end() ? 0 : static_cast<size_t>(other - partition.index.begin());
+}
+
+std::vector<LocalLog::Readable> LocalLog::WhatIsRead() {
+  const int64_t now_us = options_.clock->NowMicros();
+  std::vector<Readable> readable;
+  for (const auto& [id, topic] : topics_by_id_) {
+    const int64_t retention_us =
+        (topic->retention_ms > 0 ? topic->retention_ms : options_.retention.count()) * 1000;
+    for (size_t p = 0; p < topic->partitions.size(); ++p) {
+      Readable& one = readable.emplace_back(WhatIsRead(*topic, static_cast<int32_t>(p)));
+      one.partition = &topic->partitions[p];
+      one.old_before_us = now_us - retention_us;
+    }
+  }
+  return readable;
+}
+
+void LocalLog::TrimOld(const Readable& of) {
+  TrimWhile(of, [&](const Segment& segment) {
+    return &segment != active_ && segment.newest_us < of.old_before_us;
+  });
+}
+
+void LocalLog::TrimPressed(const Readable& of, const Segment& pressed) {
+  if (!of.grouped) return;
+  size_t in_front = RelocatedInFront(*of.partition);
+  TrimWhile(of, [&](const Segment& segment) {
+    if (in_front == 0) return segment.id == pressed.id;
+    --in_front;
+    return true;
+  });
+}
+
+template <typename MayGo>
+void LocalLog::TrimWhile(const Readable& of, MayGo may_go) {
+  Partition& partition = *of.partition;
   while (!partition.index.empty()) {
     const IndexEntry& entry = partition.index.front();
     Segment* const segment = FindSegment(entry.segment);
-    if (segment == active_ || entry.end() > read) return;
-    const bool old = segment->newest_us < now_us - retention_us;
-    const bool pressed = grouped && segment->id == pressed_segment;
-    if (!old && !pressed) return;
+    if (entry.end() > of.read || !may_go(*segment)) return;
     segment->live_bytes -= entry.bytes;
     partition.begin = entry.end();
     partition.index.pop_front();
   }
 }
 
+/// Under pressure the oldest files go first, and only as many as make room for the next records.
+void LocalLog::Trim(bool pressed) {
+  MutexLock lock(mu_);
+  const std::vector<Readable> readable = WhatIsRead();
+  for (const Readable& one : readable) TrimOld(one);
+  if (!pressed) return;
+  std::vector<const Segment*> sealed;
+  uint64_t in_use = 0;
+  for (const auto& [id, segment] : segments_) {
+    if (segment.get() != active_) sealed.push_back(segment.get());
+    if (segment.get() == active_ || segment->live_bytes > 0) in_use += segment->allocated;
+  }
+  std::ranges::sort(sealed, {}, &Segment::epoch);
+  for (const Segment* segment : sealed) {
+    if (in_use + kFreedSegments * options_.segment_bytes <= LimitOf(Room::kNew)) return;
+    if (segment->live_bytes == 0) continue;
+    for (const Readable& one : readable) TrimPressed(one, *segment);
+    if (segment->live_bytes == 0) in_use -= segment->allocated;
+  }
+}
+
 void LocalLog::Maintain(bool pressed) {
   maintenance_due_ = false;
-  const int64_t now_us = options_.clock->NowMicros();
-  {
-    MutexLock lock(mu_);
-    std::vector<const Segment*> sealed;
-    for (const auto& [id, segment] : segments_) {
-      if (segment.get() != active_) sealed.push_back(segment.get());
-    }
-    std::ranges::sort(sealed, {}, &Segment::epoch);
-    // Under pressure the oldest files go first, and only as many as free something.
-    for (size_t i = 0; i < std::max<size_t>(sealed.size(), 1); ++i) {
-      const uint32_t pressed_segment = pressed && i < sealed.size() ? sealed[i]->id : 0;
-      for (const auto& [id, topic] : topics_by_id_) {
-        for (size_t p = 0; p < topic->partitions.size(); ++p) {
-          TrimPartition(*topic, static_cast<int32_t>(p), topic->partitions[p], now_us,
-                        pressed_segment);
-        }
-      }
-      if (!pressed || (i < sealed.size() && sealed[i]->live_bytes == 0)) break;
-    }
-  }
+  Trim(pressed);
   Retire();
   if (RelocateSparsest(pressed)) Retire();
   MutexLock lock(mu_);
@@ -310,6 +352,7 @@ bool LocalLog::RelocateSparsest(bool pressed) {
   if (!WriteFrame(true).ok()) return false;
   MutexLock lock(mu_);
   active_->newest_us = std::max(active_->newest_us, sparsest->newest_us);
+  active_->relocated = true;
   for (size_t i = 0; i < moves.size(); ++i) AddToIndex(*moves[i].partition, written_[i]);
   return true;
 }

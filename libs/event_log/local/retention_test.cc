@@ -1,6 +1,8 @@
-#include <atomic>
 #include <catch2/catch.hpp>
+
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "libs/event_log/contract/contract.h"
 #include "libs/event_log/local/local_log.h"
@@ -86,11 +88,23 @@ TEST_CASE("old records go once every group has read them, and not before", "[loc
   CHECK(Begin(*log, "t") <= 100);
 }
 
+TEST_CASE("old records stay for a group that has subscribed and not read yet", "[local_log]") {
+  TestFolder folder;
+  SharedClock clock;
+  const auto log = Open({.path = folder.path(), .segment_bytes = 64 << 10, .clock = &clock});
+  REQUIRE(log->EnsureTopic("t", {.retention = hours(1)}).ok());
+  const auto consumer = *log->NewConsumer({.group = "g"});
+  REQUIRE(consumer->Subscribe({"t"}).ok());
+  FillMany(*log, "t", 100);
+  clock.Advance(hours(2));
+  FillMany(*log, "t", 40);
+  CHECK(Begin(*log, "t") == 0);
+}
+
 TEST_CASE("a few live records do not pin a file", "[local_log]") {
   TestFolder folder;
   SharedClock clock;
-  const LocalLogOptions options{
-      .path = folder.path(), .segment_bytes = 64 << 10, .clock = &clock};
+  const LocalLogOptions options{.path = folder.path(), .segment_bytes = 64 << 10, .clock = &clock};
   {
     const auto log = Open(options);
     REQUIRE(log->EnsureTopic("rare", {.retention = hours(1000)}).ok());
@@ -110,8 +124,8 @@ TEST_CASE("a few live records do not pin a file", "[local_log]") {
 
 TEST_CASE("the quota holds, and reading frees it", "[local_log]") {
   TestFolder folder;
-  const auto log = Open(
-      {.path = folder.path(), .quota_bytes = 1 << 20, .segment_bytes = 128 << 10});
+  const auto log =
+      Open({.path = folder.path(), .quota_bytes = 1 << 20, .segment_bytes = 128 << 10});
   REQUIRE(log->EnsureTopic("t", {}).ok());
   GroupReader reader(*log, "t");
   const std::string value(4000, 'q');
@@ -132,15 +146,18 @@ TEST_CASE("the quota holds, and reading frees it", "[local_log]") {
   for (int i = 0; i < 30; ++i) CHECK(append().ok());
 }
 
-TEST_CASE("a full log is free again once it is read, whatever small records lie between", "[local_log]") {
+TEST_CASE("a full log is free again once it is read, whatever small records lie between",
+          "[local_log]") {
   TestFolder folder;
-  LocalLogOptions options{.path = folder.path(), .quota_bytes = 2 << 20, .segment_bytes = 128 << 10};
+  LocalLogOptions options{
+      .path = folder.path(), .quota_bytes = 2 << 20, .segment_bytes = 128 << 10};
   std::unique_ptr<EventLog> log = Open(options);
   for (const char* topic : {"in", "kept"}) REQUIRE(log->EnsureTopic(topic, {}).ok());
   const std::string value(4000, 'q');
   const auto append = [&] {
-    return contract::AppendAll(*log, {{"in", {.value = value, .partition = 0}},
-                                      {"kept", {.value = "a record that no group reads", .partition = 0}}});
+    return contract::AppendAll(
+        *log, {{"in", {.value = value, .partition = 0}},
+               {"kept", {.value = "a record that no group reads", .partition = 0}}});
   };
   int64_t appended = 0;
   const bool reopened = GENERATE(false, true);
@@ -161,6 +178,55 @@ TEST_CASE("a full log is free again once it is read, whatever small records lie 
     const int64_t before = appended;
     for (int i = 0; i < 10'000 && appended < before + 100; ++i) appended += append().ok() ? 1 : 0;
     REQUIRE(appended == before + 100);
+  }
+}
+
+TEST_CASE("a full log is free again although its first record was moved into the newest file",
+          "[local_log]") {
+  TestFolder folder;
+  const auto log =
+      Open({.path = folder.path(), .quota_bytes = 4 << 20, .segment_bytes = 256 << 10});
+  REQUIRE(log->EnsureTopic("t", {}).ok());
+  GroupReader reader(*log, "t");
+  const std::string value(100'000, 'q');
+  const auto append = [&] {
+    return contract::AppendAll(*log, {{"t", {.value = value, .partition = 0}}});
+  };
+  int64_t appended = 0;
+  while (append().ok()) ++appended;
+  reader.Commit(1);  // what is left of its file is little enough to be moved
+  CHECK(append().code() == StatusCode::kResourceExhausted);
+  reader.Commit(appended);
+  Status status;
+  for (int i = 0; i < appended / 2 && status.ok(); ++i) status = append();
+  INFO(Message(status));
+  CHECK(status.ok());
+}
+
+TEST_CASE("a reader of a log that is often full misses nothing", "[local_log]") {
+  TestFolder folder;
+  const auto log = Open(
+      {.path = folder.path(), .quota_bytes = 4 << 20, .segment_bytes = 256 << 10});
+  REQUIRE(log->EnsureTopic("t", {.retention = std::chrono::milliseconds(1)}).ok());
+  constexpr int64_t kRecords = 2000;
+  std::jthread writer([&log] {
+    const std::string value(100'000, 'q');
+    for (int64_t appended = 0; appended < kRecords;) {
+      const TopicRecord record{"t", {.value = value, .partition = 0}};
+      appended += contract::AppendAll(*log, {record}).ok() ? 1 : 0;
+    }
+  });
+  const auto consumer = *log->NewConsumer({.group = "g"});
+  REQUIRE(consumer->Subscribe({"t"}).ok());
+  int64_t next = 0;
+  while (next < kRecords) {
+    const auto batch = consumer->Poll(
+        {.max_records = 1000, .max_bytes = 1 << 20, .timeout = std::chrono::seconds(20)});
+    REQUIRE(batch.ok());
+    REQUIRE(!batch->records.empty());
+    for (const auto& record : batch->records) REQUIRE(record.offset == next++);
+    const CommittedOffset offset{{"t", 0}, next, ""};
+    REQUIRE(consumer->Commit({&offset, 1}).ok());
   }
 }
 

@@ -27,6 +27,7 @@ struct Segment {
   int64_t newest_us = 0;
   int pins = 0;         // readers at work in it
   bool failed = false;  // the disk refused; holds what was durable, takes no more
+  bool relocated = false;  // holds records that are older than those of other files
 };
 
 /// Where a block of consecutive records of a partition is.

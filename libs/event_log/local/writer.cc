@@ -55,28 +55,34 @@ void LocalLog::Work(Batch batch, std::vector<std::pair<Waiter, Status>> refused)
     if (data.code() == StatusCode::kResourceExhausted) other = Write(batch, false);
   }
   if (other.ok()) Apply(batch, data.ok());
+  bool pressed = false;
+  {
+    MutexLock lock(mu_);
+    NoteFull();
+    pressed = Pressed();
+  }
+  // Before the answers: once a commit is answered there is the room that it freed.
+  if (pressed) Maintain(true);
   Answer(batch.waiters, data, other);
   for (auto& [waiter, status] : refused) waiter.done(std::move(status));
 
-  MutexLock lock(mu_);
-  in_flight_ -= batch.bytes;
-  bool drained = false;
-  const auto count = [&drained](const Waiter& waiter) {
-    if (waiter.appender != nullptr) drained |= --waiter.appender->outstanding == 0;
-  };
-  for (const Waiter& waiter : batch.waiters) count(waiter);
-  for (const auto& [waiter, status] : refused) count(waiter);
-  if (drained) drained_.notify_all();
-  for (StagedBlock& block : batch.blocks) {
-    if (spare_buffers_.size() >= kSpareBuffers || block.records.capacity() > kSpareBytes) continue;
-    block.records.clear();
-    spare_buffers_.push_back(std::move(block.records));
+  {
+    MutexLock lock(mu_);
+    in_flight_ -= batch.bytes;
+    bool drained = false;
+    const auto count = [&drained](const Waiter& waiter) {
+      if (waiter.appender != nullptr) drained |= --waiter.appender->outstanding == 0;
+    };
+    for (const Waiter& waiter : batch.waiters) count(waiter);
+    for (const auto& [waiter, status] : refused) count(waiter);
+    if (drained) drained_.notify_all();
+    for (StagedBlock& block : batch.blocks) {
+      if (spare_buffers_.size() >= kSpareBuffers || block.records.capacity() > kSpareBytes) continue;
+      block.records.clear();
+      spare_buffers_.push_back(std::move(block.records));
+    }
   }
-  NoteFull();
-  const bool pressed = Pressed();
-  lock.native().unlock();
-  if (pressed || maintenance_due_) Maintain(pressed);
-  lock.native().lock();
+  if (maintenance_due_) Maintain(pressed);
 }
 
 void LocalLog::Answer(std::vector<Waiter>& waiters, const Status& data, const Status& other) {
