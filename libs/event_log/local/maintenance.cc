@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <limits>
+#include <set>
+#include <utility>
 
 #include "libs/base/hash.h"
 #include "libs/base/log.h"
@@ -172,9 +174,12 @@ void LocalLog::BuildCheckpoint() {
 
 void LocalLog::AbandonActive() {
   MutexLock lock(mu_);
-  active_->failed = true;
-  active_ = nullptr;
+  Segment& failed = *std::exchange(active_, nullptr);
   sequence_ = durable_sequence_;  // the next file starts here and so overrules what failed
+  failed.failed = true;
+  if (failed.first_sequence < durable_sequence_) return;
+  Remove(failed);  // none of it is durable
+  segments_.erase(failed.id);
 }
 
 void LocalLog::Remove(Segment& segment) {
@@ -291,9 +296,17 @@ void LocalLog::Retire() {
   MutexLock lock(mu_);
   // What a file says of topics and offsets is needed until a later checkpoint is durable.
   if (active_ == nullptr || durable_sequence_ <= active_->first_sequence) return;
+  std::vector<const Segment*> order;
+  for (const auto& [id, segment] : segments_) order.push_back(segment.get());
+  std::ranges::sort(order, {}, &Segment::epoch);
+  // The file after one that failed says where that one ends.
+  std::set<const Segment*> kept{active_};
+  for (size_t i = 1; i < order.size(); ++i) {
+    if (order[i - 1]->failed) kept.insert(order[i]);
+  }
   for (auto at = segments_.begin(); at != segments_.end();) {
     Segment& segment = *at->second;
-    if (&segment == active_ || segment.live_bytes > 0 || segment.pins > 0) {
+    if (kept.contains(&segment) || segment.live_bytes > 0 || segment.pins > 0) {
       ++at;
       continue;
     }

@@ -139,6 +139,8 @@ Status LocalLog::Recover() {
     }
     last_epoch_ = segment.epoch;
   }
+  // A killed process may have left it unsynced; from now on it counts as durable.
+  if (!order.empty()) MR_RETURN_IF_ERROR(options_.io->Sync(order.back()->fd));
   durable_sequence_ = sequence_;
   FinishRecovery();
   return OkStatus();
@@ -157,6 +159,9 @@ void LocalLog::Replay(const Segment& segment, std::string_view data, uint64_t se
     ++sequence_;
   }
   segments_[segment.id]->used = at;
+  // A whole frame that a later file overrules.
+  segments_[segment.id]->failed =
+      format::ReadFrame(data.substr(at), &frame) && frame.epoch == segment.epoch;
   if (format::ReadFrameHeader(data.substr(at), &frame) && frame.epoch == segment.epoch &&
       frame.sequence == sequence_ && frame.sequence < sequence_limit) {
     const size_t torn = data.substr(at).find_last_not_of('\0') + 1;

@@ -26,7 +26,7 @@ struct Segment {
   uint64_t live_bytes = 0;  // of blocks that an index names
   int64_t newest_us = 0;
   int pins = 0;         // readers at work in it
-  bool failed = false;  // the disk refused; holds what was durable, takes no more
+  bool failed = false;  // may end in a frame that was given up; takes no more
   bool relocated = false;  // holds records that are older than those of other files
 };
 

@@ -1,0 +1,175 @@
+#include <catch2/catch.hpp>
+
+#include <atomic>
+#include <fstream>
+#include <map>
+
+#include "libs/event_log/contract/contract.h"
+#include "libs/event_log/local/local_log.h"
+#include "libs/event_log/local/test_folder.h"
+
+namespace millrace::event_log {
+namespace {
+
+using Strings = std::vector<std::string>;
+using std::chrono::hours;
+
+constexpr uint64_t kSegment = 128 << 10;
+
+std::unique_ptr<EventLog> Open(const LocalLogOptions& options) {
+  StatusOr<std::unique_ptr<EventLog>> log = OpenLocalLog(options);
+  INFO(Message(log.status()));
+  REQUIRE(log.ok());
+  return *std::move(log);
+}
+
+class SharedClock final : public Clock {
+ public:
+  int64_t NowMicros() const override { return now_us_; }
+  MonotonicTime Monotonic() const override { return MonotonicTime(Micros(now_us_)); }
+  void Advance(Micros by) { now_us_ += by.count(); }
+
+ private:
+  std::atomic<int64_t> now_us_{1'767'225'600'000'000};
+};
+
+/// Everything in partition 0 of `topic`.
+Strings ReadBack(EventLog& log, const std::string& topic) {
+  Strings values;  // their first bytes
+  const auto reader = contract::ReaderOf(log, topic);
+  for (;;) {
+    const auto batch = reader->Poll({.timeout = std::chrono::milliseconds(0)});
+    REQUIRE(batch.ok());
+    if (batch->records.empty()) return values;
+    for (const ConsumedRecord& record : batch->records) values.emplace_back(record.value.substr(0, 16));
+  }
+}
+
+Status AppendOne(EventLog& log, const std::string& topic, const std::string& value) {
+  return contract::AppendAll(log, {{topic, {.value = value, .partition = 0}}});
+}
+
+/// A disk whose syncs can be made to fail, and which can lose what was not synced.
+class WeakIo final : public Io {
+ public:
+  StatusOr<int> Open(const std::string& path) override {
+    const StatusOr<int> fd = SystemIo().Open(path);
+    if (fd.ok()) paths_[*fd] = path;
+    return fd;
+  }
+  Status Allocate(int fd, uint64_t bytes) override { return SystemIo().Allocate(fd, bytes); }
+  Status Write(int fd, std::string_view data, uint64_t position) override {
+    std::string before(data.size(), '\0');
+    const auto read = ReadAt(fd, before.data(), before.size(), position);
+    REQUIRE(read.ok());
+    unsynced_[paths_.at(fd)].push_back({position, before.substr(0, *read)});
+    return SystemIo().Write(fd, data, position);
+  }
+  Status Sync(int fd) override {
+    if (failing_syncs > 0) {
+      --failing_syncs;
+      return Error(StatusCode::kUnavailable, "sync failed");
+    }
+    unsynced_.erase(paths_.at(fd));
+    return SystemIo().Sync(fd);
+  }
+  void LosePower() {
+    for (auto& [path, writes] : unsynced_) {
+      std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+      for (auto write = writes.rbegin(); write != writes.rend(); ++write) {
+        file.seekp(static_cast<std::streamoff>(write->position));
+        file << write->before;
+      }
+    }
+    unsynced_.clear();
+  }
+
+  std::atomic<int> failing_syncs{0};
+
+ private:
+  struct Unsynced {
+    uint64_t position = 0;
+    std::string before;
+  };
+  std::map<int, std::string> paths_;
+  std::map<std::string, std::vector<Unsynced>> unsynced_;
+};
+
+TEST_CASE("a frame that failed stays overruled when the file that overruled it is gone", "[local_log]") {
+  TestFolder folder;
+  SharedClock clock;
+  WeakIo io;
+  const LocalLogOptions options{
+      .path = folder.path(), .segment_bytes = kSegment, .clock = &clock, .io = &io};
+  Strings before;
+  {
+    const auto log = Open(options);
+    REQUIRE(log->EnsureTopic("kept", {.retention = hours(1000)}).ok());
+    REQUIRE(log->EnsureTopic("t", {.retention = hours(1)}).ok());
+    // So much that the first file stays.
+    for (int i = 0; i < 20; ++i) REQUIRE(AppendOne(*log, "kept", std::string(4000, 'k')).ok());
+    io.failing_syncs = 1;
+    std::vector<TopicRecord> many(1000, {"t", {.value = "never acknowledged", .partition = 0}});
+    REQUIRE(contract::AppendAll(*log, many).code() == StatusCode::kUnavailable);
+    // The second file holds the first of these offsets; it goes, as it is old, and is used again.
+    for (int i = 0; i < 200; ++i) {
+      if (i == 40 || i == 80) clock.Advance(hours(2));
+      REQUIRE(AppendOne(*log, "t", std::to_string(i) + std::string(4000, ' ')).ok());
+    }
+    before = ReadBack(*log, "t");
+  }
+  const auto log = Open(options);
+  const Strings after = ReadBack(*log, "t");
+  REQUIRE(after.size() >= before.size());  // a file that is to be used again is still there
+  CHECK(Strings(after.end() - static_cast<std::ptrdiff_t>(before.size()), after.end()) == before);
+  CHECK(std::ranges::count(after, "never acknowledg") == 0);
+}
+
+TEST_CASE("what recovery takes for written is on the disk from then on", "[local_log]") {
+  TestFolder folder;
+  WeakIo io;
+  const LocalLogOptions options{.path = folder.path(), .segment_bytes = kSegment, .io = &io};
+  {
+    const auto log = Open(options);
+    for (const char* topic : {"in", "out"}) REQUIRE(log->EnsureTopic(topic, {}).ok());
+    // So much that the file stays as it is.
+    for (int i = 0; i < 20; ++i) REQUIRE(AppendOne(*log, "in", std::string(4000, 'i')).ok());
+    const auto consumer = *log->NewConsumer({.group = "g"});
+    REQUIRE(consumer->Subscribe({"in"}).ok());
+    REQUIRE(contract::ReadRecords(*consumer, 20).size() == 20);
+    const auto transaction = *log->NewTransaction("worker");
+    REQUIRE(transaction->Begin().ok());
+    const TopicRecord moved{"out", {.value = "an event", .partition = 0}};
+    REQUIRE(transaction->Append({&moved, 1}).ok());
+    const CommittedOffset offset{{"in", 0}, 1, ""};
+    REQUIRE(transaction->AddOffsets(*consumer, {&offset, 1}).ok());
+    io.failing_syncs = 1;  // as when the process is killed between write and sync
+    REQUIRE(!transaction->Commit().ok());
+  }
+  {
+    const auto log = Open(options);
+    REQUIRE(AppendOne(*log, "in", "another").ok());
+  }
+  io.LosePower();
+  const auto log = Open(options);
+  const bool moved = log->Committed("g", "in")->at(0).offset == 1;
+  CHECK(ReadBack(*log, "out").size() == (moved ? 1 : 0));
+}
+
+TEST_CASE("a disk that fails again and again does not use up the quota", "[local_log]") {
+  TestFolder folder;
+  WeakIo io;
+  const auto log = Open({.path = folder.path(), .quota_bytes = 2 << 20, .io = &io});
+  REQUIRE(log->EnsureTopic("t", {}).ok());
+  REQUIRE(AppendOne(*log, "t", "first").ok());
+  io.failing_syncs = 1 << 30;
+  for (int i = 0; i < 100; ++i) REQUIRE(!AppendOne(*log, "t", std::string(1000, 'q')).ok());
+  io.failing_syncs = 0;
+  Status status = AppendOne(*log, "t", "second");
+  INFO(Message(status));
+  REQUIRE(status.ok());
+  CHECK(ReadBack(*log, "t") == Strings{"first", "second"});
+}
+
+}  // namespace
+}  // namespace millrace::event_log
