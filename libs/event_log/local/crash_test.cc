@@ -1,7 +1,9 @@
 #include <catch2/catch.hpp>
 
 #include <atomic>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 
 #include "libs/event_log/contract/contract.h"
@@ -156,6 +158,29 @@ TEST_CASE("what recovery takes for written is on the disk from then on", "[local
   CHECK(ReadBack(*log, "out").size() == (moved ? 1 : 0));
 }
 
+TEST_CASE("a full log whose records are all read is free again with a smaller quota", "[local_log]") {
+  TestFolder folder;
+  LocalLogOptions options{
+      .path = folder.path(), .quota_bytes = 8 << 20, .segment_bytes = kSegment};
+  int64_t appended = 0;
+  {
+    const auto log = Open(options);
+    REQUIRE(log->EnsureTopic("t", {}).ok());
+    for (; appended < 700; ++appended) REQUIRE(AppendOne(*log, "t", std::string(4000, 'q')).ok());
+    const auto consumer = *log->NewConsumer({.group = "g"});
+    REQUIRE(consumer->Subscribe({"t"}).ok());
+    REQUIRE(consumer->Poll({.max_records = 1, .timeout = std::chrono::milliseconds(0)}).ok());
+    const CommittedOffset all{{"t", 0}, appended, ""};
+    REQUIRE(consumer->Commit({&all, 1}).ok());
+  }
+  options.quota_bytes = 2 << 20;
+  const auto log = Open(options);
+  Status status = AppendOne(*log, "t", "new");
+  for (int i = 0; i < 1000 && !status.ok(); ++i) status = AppendOne(*log, "t", "new");
+  INFO(Message(status));
+  CHECK(status.ok());
+}
+
 TEST_CASE("a disk that fails again and again does not use up the quota", "[local_log]") {
   TestFolder folder;
   WeakIo io;
@@ -169,6 +194,43 @@ TEST_CASE("a disk that fails again and again does not use up the quota", "[local
   INFO(Message(status));
   REQUIRE(status.ok());
   CHECK(ReadBack(*log, "t") == Strings{"first", "second"});
+}
+
+/// Spoils the first occurrence of `text` in the journal.
+void Damage(const std::string& folder, const std::string& text) {
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    if (file.path().extension() != ".journal") continue;
+    std::fstream stream(file.path(), std::ios::binary | std::ios::in | std::ios::out);
+    const std::string bytes(std::istreambuf_iterator<char>(stream), {});
+    const size_t at = bytes.find(text);
+    if (at == std::string::npos) continue;
+    stream.seekp(static_cast<std::streamoff>(at));
+    stream << 'X';
+    return;
+  }
+  FAIL("not in the journal");
+}
+
+TEST_CASE("a damaged record does not keep the files of others", "[local_log]") {
+  TestFolder folder;
+  SharedClock clock;
+  const auto log = Open({.path = folder.path(), .segment_bytes = kSegment, .clock = &clock});
+  REQUIRE(log->EnsureTopic("rare", {.retention = hours(1000)}).ok());
+  REQUIRE(log->EnsureTopic("busy", {.retention = hours(1)}).ok());
+  for (int i = 0; i < 20; ++i) {
+    REQUIRE(AppendOne(*log, "rare", "rare record " + std::to_string(i)).ok());
+    if (i == 0) Damage(folder.path(), "rare record 0");
+    for (int k = 0; k < 40; ++k) REQUIRE(AppendOne(*log, "busy", std::string(4000, 'b')).ok());
+    clock.Advance(hours(2));
+  }
+  size_t files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(folder.path())) {
+    files += file.path().extension() == ".journal" ? 1 : 0;
+  }
+  CHECK(files < 9);
+  Strings expected;
+  for (int i = 1; i < 20; ++i) expected.push_back("rare record " + std::to_string(i));
+  CHECK(ReadBack(*log, "rare") == expected);
 }
 
 }  // namespace

@@ -101,6 +101,7 @@ class LocalLog final : public EventLog {
   void NoteFull();
   void BuildCheckpoint();
   void AbandonActive();
+  void BeginFileIfNeeded();
   void Maintain(bool pressed);
   /// What of a partition may go.
   struct Readable {

@@ -130,7 +130,7 @@ Status LocalLog::Roll(size_t bytes, Room room) {
   segment->first_sequence = sequence_;
   segment->used = 0;
   segment->newest_us = 0;
-  segment->relocated = false;
+  segment->relocated = segment->damaged = false;
   {
     MutexLock lock(mu_);
     active_ = segment.get();
@@ -180,6 +180,22 @@ void LocalLog::AbandonActive() {
   if (failed.first_sequence < durable_sequence_) return;
   Remove(failed);  // none of it is durable
   segments_.erase(failed.id);
+}
+
+/// A log just opened, or whose disk failed, has no file whose checkpoint allows others to go.
+void LocalLog::BeginFileIfNeeded() {
+  {
+    MutexLock lock(mu_);
+    if (active_ != nullptr && active_->first_sequence < durable_sequence_) return;
+    const auto empty = [](const auto& segment) { return segment.second->live_bytes == 0; };
+    if (std::ranges::none_of(segments_, empty)) return;
+  }
+  if (active_ == nullptr && !Roll(0, Room::kAny).ok()) return;
+  if (const Status status = options_.io->Sync(active_->fd); !status.ok()) {
+    log::Error("{}; going on in a new journal file", Message(status));
+    return AbandonActive();
+  }
+  durable_sequence_ = sequence_;
 }
 
 void LocalLog::Remove(Segment& segment) {
@@ -284,6 +300,7 @@ void LocalLog::Trim(bool pressed) {
 void LocalLog::Maintain(bool pressed) {
   maintenance_due_ = false;
   Trim(pressed);
+  if (pressed) BeginFileIfNeeded();
   Retire();
   if (RelocateSparsest(pressed)) Retire();
   MutexLock lock(mu_);
@@ -330,7 +347,7 @@ bool LocalLog::RelocateSparsest(bool pressed) {
   {
     MutexLock lock(mu_);
     for (const auto& [id, segment] : segments_) {
-      if (segment.get() == active_ || segment->live_bytes == 0) continue;
+      if (segment.get() == active_ || segment->live_bytes == 0 || segment->damaged) continue;
       if (sparsest == nullptr || segment->live_bytes < sparsest->live_bytes) sparsest = segment.get();
     }
     const uint64_t most = options_.segment_bytes / 4 * (pressed ? 3 : 1);
@@ -353,7 +370,8 @@ bool LocalLog::RelocateSparsest(bool pressed) {
     format::Op op;
     if (!read.ok() || !ops.Next(&op) || op.offset != move.entry.base || Crc32c(op.text) != op.crc) {
       log::Error("local log: {} is damaged and stays as it is", sparsest->path);
-      return false;
+      sparsest->damaged = true;
+      return RelocateSparsest(pressed);
     }
     frame[at] = static_cast<char>(format::OpKind::kRelocatedBlock);
     moved.push_back(move.entry);

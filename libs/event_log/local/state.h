@@ -27,6 +27,7 @@ struct Segment {
   int64_t newest_us = 0;
   int pins = 0;         // readers at work in it
   bool failed = false;  // may end in a frame that was given up; takes no more
+  bool damaged = false;    // not moved
   bool relocated = false;  // holds records that are older than those of other files
 };
 
