@@ -18,8 +18,10 @@ StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
     event_log::LocalLogOptions options;
     options.path = LocalLogFolder(settings, data_dir);
     options.clock = &clock;
+    // Of the changelogs: a processor that opens its stores writes to them before it reads events.
     for (const auto topic : {event_log::kCountersTopic, event_log::kDeliveryStatusTopic,
-                             event_log::kDeadLetterTopic, event_log::kReportTopic}) {
+                             event_log::kDeadLetterTopic, event_log::kReportTopic,
+                             event_log::kDedupTopic, event_log::kStateTopic}) {
       options.closing_topics.emplace_back(topic);
     }
     if (settings.local().quota_bytes() > 0) {

@@ -1,0 +1,59 @@
+#include "libs/service/open_log.h"
+
+#include <stdlib.h>
+
+#include <catch2/catch.hpp>
+
+#include <filesystem>
+#include <future>
+#include <string>
+
+namespace millrace::service {
+namespace {
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "open-log-XXXXXX").string();
+    path = ::mkdtemp(name.data());
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  std::string path;
+};
+
+Status Append(event_log::EventLog& log, std::string_view topic, const std::string& value) {
+  const auto appender = *log.NewAppender();
+  const event_log::TopicRecord record{topic, {.value = value, .partition = 0}};
+  std::promise<Status> done;
+  appender->Append({&record, 1}, [&done](Status status) { done.set_value(std::move(status)); });
+  return done.get_future().get();
+}
+
+TEST_CASE("a full local log takes what its processor needs to start", "[open_log]") {
+  Folder folder;
+  settings::v1::EventLogSettings settings;
+  settings.mutable_local()->set_quota_bytes(4 << 20);
+  const auto open = [&] { return *OpenEventLog(settings, folder.path, SystemClock()); };
+  auto log = open();
+  REQUIRE(EnsureSharedTopics(*log, settings).ok());
+  REQUIRE(log->EnsureTopic(std::string(event_log::kStateTopic), {}).ok());
+  const std::string event(4000, 'e');
+  Status status;
+  for (int i = 0; i < 2000 && status.ok(); ++i) status = Append(*log, event_log::kIngestTopic, event);
+  REQUIRE(status.code() == StatusCode::kResourceExhausted);
+  if (GENERATE(false, true)) {
+    log.reset();
+    log = open();
+  }
+  for (const auto topic : {event_log::kDedupTopic, event_log::kStateTopic}) {
+    const Status fence = Append(*log, topic, "");
+    INFO(topic << ": " << Message(fence));
+    CHECK(fence.ok());
+  }
+}
+
+}  // namespace
+}  // namespace millrace::service
