@@ -161,6 +161,20 @@ static inline uint32_t mr_key_hash(const uint8_t *key, size_t size)
 
 static int mr_scan_value(MrScan *s);
 
+/* Behind a member or an element: 1 where `close` ends the whole, 0 where another one follows, else
+ * -1. */
+static inline int mr_scan_next(MrScan* s, uint8_t close, int* flags) {
+  *flags |= mr_skip_spaces(s);
+  if (*s->at == close) {
+    s->at++;
+    return 1;
+  }
+  if (*s->at != ',') return -1;
+  s->at++;
+  *flags |= mr_skip_spaces(s);
+  return 0;
+}
+
 static int mr_scan_object(MrScan *s)
 {
     uint32_t hashes[48];
@@ -200,15 +214,9 @@ static int mr_scan_object(MrScan *s)
         part = mr_scan_value(s);
         if (part < 0)
             return -1;
-        flags |= part | mr_skip_spaces(s);
-        if (*s->at == '}') {
-            s->at++;
-            return flags;
-        }
-        if (*s->at != ',')
-            return -1;
-        s->at++;
-        flags |= mr_skip_spaces(s);
+        flags |= part;
+        part = mr_scan_next(s, '}', &flags);
+        if (part != 0) return part < 0 ? -1 : flags;
     }
 }
 
@@ -225,15 +233,9 @@ static int mr_scan_array(MrScan *s)
         part = mr_scan_value(s);
         if (part < 0)
             return -1;
-        flags |= part | mr_skip_spaces(s);
-        if (*s->at == ']') {
-            s->at++;
-            return flags;
-        }
-        if (*s->at != ',')
-            return -1;
-        s->at++;
-        flags |= mr_skip_spaces(s);
+        flags |= part;
+        part = mr_scan_next(s, ']', &flags);
+        if (part != 0) return part < 0 ? -1 : flags;
     }
 }
 

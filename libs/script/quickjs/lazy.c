@@ -151,15 +151,9 @@ static int mr_read_members(MrText *text, uint32_t begin, uint32_t size, MrMember
         m->value_size = s.at - text->bytes - m->value;
         m->value_flags = part;
         m->flags = flags | part;
-        mr_skip_spaces(&s);
-        if (*s.at == '}') {
-            s.at++;
-            return s.at == text->bytes + begin + size ? count : -1;
-        }
-        if (*s.at != ',')
-            return -1;
-        s.at++;
-        mr_skip_spaces(&s);
+        part = mr_scan_next(&s, '}', &flags);
+        if (part != 0)
+            return part > 0 && s.at == text->bytes + begin + size ? count : -1;
     }
 }
 
