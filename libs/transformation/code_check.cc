@@ -118,16 +118,12 @@ CodeFault LoadFault(std::string_view message) {
 
 CodeFault EntryPointFault(EntryPoint entry_point) {
   if (entry_point == EntryPoint::kTwo) {
-    return {kEntryName,
-            "Expected one of transformEvent,transformBatch. Found transformEvent,transformBatch: "
-            "export "
-            "only one",
-            0, 0};
+    return {kEntryName, "transformEvent and transformBatch are both exported: keep one", 0, 0};
   }
   if (entry_point == EntryPoint::kNone) {
     return {kEntryName,
-            "Expected one of transformEvent,transformBatch. Found none: export a function "
-            "transformEvent(event, metadata) or transformBatch(events, metadata)",
+            "nothing is exported that could be called: write 'export function "
+            "transformEvent(event, metadata)', or transformBatch(events, metadata)",
             0, 0};
   }
   return {};

@@ -28,12 +28,10 @@ TEST_CASE("Check says what is wrong, and where") {
       {"legacy", "function transform(events) { return events; }", ""},
       {"ours", "import {md5} from '@rs/hash/v1';\nexport const transformEvent = (e) => e;", ""},
       {"no entry", "export const f = 1;",
-       "transformation: Expected one of transformEvent,transformBatch. Found none: export a "
-       "function "
-       "transformEvent(event, metadata) or transformBatch(events, metadata)"},
+       "transformation: nothing is exported that could be called: write 'export function "
+       "transformEvent(event, metadata)', or transformBatch(events, metadata)"},
       {"two entries", "export const transformEvent = (e) => e, transformBatch = (e) => e;",
-       "transformation: Expected one of transformEvent,transformBatch. Found "
-       "transformEvent,transformBatch: export only one"},
+       "transformation: transformEvent and transformBatch are both exported: keep one"},
       {"no such library", "import {a} from 'nowhere';\nexport const transformEvent = (e) => e;",
        "transformation:1:17: import from nowhere failed. Module not found. The workspace has: "
        "maths, "
@@ -101,7 +99,7 @@ TEST_CASE("what is thrown while code loads is found, without secrets") {
        {"transformation", "Error: with ***", 2}},
       {"export const transformEvent = 1;",
        {"transformation",
-        "TypeError: Expected one of transformEvent,transformBatch. Found none: export one", 0}},
+        "TypeError: neither transformEvent nor transformBatch is a function: export one", 0}},
       {"store.get('k'); export const transformEvent = (e) => e;",
        {"transformation", "TypeError: the host answers only while an event is worked on", 1}},
       {"throw 'text'; export const transformEvent = (e) => e;", {"transformation", "text", 0}},

@@ -33,11 +33,11 @@ TEST_CASE("transformEvent gives an object, several, none or an error") {
        {"thrown: Error: later"}},
       {"a number",
        "return 5;",
-       {"invalid_result: returned event from transformEvent(event) is not an object but a number: "
+       {"invalid_result: transformEvent returned a number: "
         "return an object, an array of objects, or nothing to drop the event"}},
       {"a flag",
        "return false;",
-       {"invalid_result: returned event from transformEvent(event) is not an object but a boolean: "
+       {"invalid_result: transformEvent returned a boolean: "
         "return an object, an array of objects, or nothing to drop the event"}},
       {"one of several is none",
        "return [event, null];",
@@ -54,7 +54,7 @@ TEST_CASE("transformEvent gives an object, several, none or an error") {
        {"invalid_result: returned event is not an object once it is written as JSON"}},
       {"a map",
        "return new Map([['n', 1]]);",
-       {"invalid_result: returned event from transformEvent(event) is not an object but a Map: "
+       {"invalid_result: transformEvent returned a Map: "
         "return an object, an array of objects, or nothing to drop the event"}},
   }));
   CAPTURE(c.name);
@@ -174,8 +174,11 @@ TEST_CASE("a poison event in a batch costs only itself") {
 TEST_CASE("transformBatch that returns no array is told so") {
   TestFactory test;
   CHECK(test.Run("export const transformBatch = () => {};", {"{}"}) ==
-        Texts{"invalid_result: returned events from transformBatch(event) is not an array but "
-              "undefined: return an array of events; one without the event drops it"});
+        Texts{"invalid_result: transformBatch returned undefined: return an array of events; an "
+              "event that is not in it is dropped"});
+  CHECK(test.Run("export const transformBatch = (events) => events[0];", {"{}"}) ==
+        Texts{"invalid_result: transformBatch returned an Object: return an array of events; an "
+              "event that is not in it is dropped"});
 }
 
 TEST_CASE("the legacy contract: a script with transform(events)") {

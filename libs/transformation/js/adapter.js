@@ -26,7 +26,8 @@
   const kindOf = (value) => {
     if (value === null || value === undefined) return String(value);
     if (isArray(value)) return 'an array';
-    return `a ${typeof value === 'object' ? tagOf(value) : typeof value}`;
+    const name = typeof value === 'object' ? tagOf(value) : typeof value;
+    return `${/^[AEIOUaeiou]/.test(name) ? 'an' : 'a'} ${name}`;
   };
 
   // The name tells the host that the script worked but what it returned cannot be.
@@ -152,7 +153,7 @@
   function finishEvent(result) {
     if (result === undefined || result === null || isEvent(result)) return result;
     if (!isArray(result)) {
-      throw invalid(`returned event from transformEvent(event) is not an object but ${kindOf(result)}: return an object, an array of objects, or nothing to drop the event`);
+      throw invalid(`transformEvent returned ${kindOf(result)}: return an object, an array of objects, or nothing to drop the event`);
     }
     for (let at = 0; at < result.length; ++at) {
       if (!isEvent(result[at])) {
@@ -166,7 +167,7 @@
   // Which input each returned event belongs to: the same object, or the same messageId, or the same place.
   function finishBatch(result, name, inputs) {
     if (!isArray(result)) {
-      throw invalid(`returned events from ${name}(event) is not an array but ${kindOf(result)}: return an array of events; one without the event drops it`);
+      throw invalid(`${name} returned ${kindOf(result)}: return an array of events; an event that is not in it is dropped`);
     }
     const count = inputs.length;
     const used = new Set();
@@ -201,8 +202,8 @@
     if (found.length === 0 && typeof exports.transform === 'function') found.push('transform');
     if (found.length !== 1) {
       throw new TypeError(found.length === 0 ?
-        'Expected one of transformEvent,transformBatch. Found none: export one' :
-        `Expected one of transformEvent,transformBatch. Found ${found}: export only one`);
+        'neither transformEvent nor transformBatch is a function: export one' :
+        `${found.join(' and ')} are both exported: keep one`);
     }
     const [name] = found;
     const entry = exports[name];
