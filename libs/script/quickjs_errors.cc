@@ -17,10 +17,24 @@ std::string QuickJsInstance::ToText(JSValueConst value) {
   return copy;
 }
 
+std::string QuickJsInstance::TextOfThrown(JSValueConst value) {
+  std::string text = ToText(value);
+  if (text == "[object Object]") {
+    constexpr size_t kMaxBytes = 2 << 10;
+    std::string json;
+    JsonWriter writer(context_, JS_GetClassID(raw_), kMaxBytes);
+    if (writer.Write(value, &json) == JsonWriter::Result::kWritten) text = std::move(json);
+    if (JS_HasException(context_)) JS_FreeValue(context_, JS_GetException(context_));
+  }
+  if (text.empty()) return "the script threw a value without a text";
+  const bool says = JS_IsError(value) || JS_IsString(value);
+  return says ? text : "the script threw " + text;
+}
+
 ErrorClass QuickJsInstance::ClassOf(std::string_view message) const {
   if (writer_ && writer_->refused()) return ErrorClass::kResultTooLarge;
-  if (message.find("out of memory") != std::string::npos || current_->refused ||
-      mr_heap_refused(runtime_)) {
+  // The engine's own words, not those of an error that the script made.
+  if (message == "InternalError: out of memory" || current_->refused || mr_heap_refused(runtime_)) {
     return ErrorClass::kMemory;
   }
   if (message.find("Maximum call stack size exceeded") != std::string::npos) {
@@ -38,8 +52,7 @@ ErrorClass QuickJsInstance::TakeException(std::string* message, std::string* sta
   JSValue exception = JS_GetException(context_);
   auto error_class = ErrorClass::kThrown;
   if (!timed_out_) {
-    *message = ToText(exception);
-    if (message->empty()) *message = "the script threw a value without a text";
+    *message = TextOfThrown(exception);
     if (JS_IsError(exception)) {
       JSValue trace = JS_GetPropertyStr(context_, exception, "stack");
       if (JS_IsString(trace)) *stack = UsersStack(ToText(trace));

@@ -83,6 +83,8 @@ class QuickJsInstance final : public Instance {
   std::string OutOfMemory() const;
   std::string ToText(JSValueConst value);
 
+  /// What was thrown, which may be any value.
+  std::string TextOfThrown(JSValueConst value);
   // quickjs_load.cc
   Status MakeAdapter();
   Status LoadModule();
