@@ -156,7 +156,8 @@ JSModuleDef* QuickJsInstance::LoadLibrary(JSContext* context, const char* name, 
     JS_FreeValue(context, compiled);  // the context keeps the module
     return definition;
   }
-  JS_ThrowReferenceError(context, "there is no library named '%s'",
+  JS_ThrowReferenceError(context,
+                         "there is no library named '%s' among those that import statements name",
                          std::string(wanted.substr(0, 200)).c_str());
   return nullptr;
 }

@@ -41,6 +41,22 @@ bool GraphCheck::Exports(const SourceModule& module, const std::string& name,
       });
 }
 
+void GraphCheck::AddNames(const SourceModule& module, std::set<const SourceModule*>* seen,
+                          std::set<std::string>* names) const {
+  const auto own = exports_.find(&module);
+  if (own == exports_.end() || !seen->insert(&module).second) return;
+  names->insert(own->second.begin(), own->second.end());
+  for (const ImportStatement& import : module.scan.imports) {
+    const auto library = graph_.libraries.find(import.specifier);
+    if (import.all_exported && library != graph_.libraries.end()) {
+      std::set<std::string> more;
+      AddNames(library->second, seen, &more);
+      more.erase("default");  // `export *` leaves it out
+      names->merge(more);
+    }
+  }
+}
+
 void GraphCheck::CheckNames(const SourceModule& module) {
   for (const ImportStatement& import : module.scan.imports) {
     const auto library = graph_.libraries.find(import.specifier);
@@ -49,10 +65,10 @@ void GraphCheck::CheckNames(const SourceModule& module) {
       std::set<const SourceModule*> seen;
       if (Exports(library->second, name.name, &seen)) continue;
       if (faults_.size() >= kMostFaults) return;
-      std::string known;
-      for (const std::string& one : exports_.at(&library->second)) {
-        known += (known.empty() ? "" : ", ") + one;
-      }
+      seen.clear();
+      std::set<std::string> names;
+      AddNames(library->second, &seen, &names);
+      const std::string known = fmt::format("{}", fmt::join(names, ", "));
       faults_.push_back(
           {module.name,
            fmt::format("library {} has no export '{}'; it exports {}", import.specifier, name.name,

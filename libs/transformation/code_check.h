@@ -37,6 +37,9 @@ class GraphCheck {
   void Inspect(const SourceModule& module, script::WorkerPool& pool);
   bool Exports(const SourceModule& module, const std::string& name,
                std::set<const SourceModule*>* seen) const;
+  /// All that `module` exports, also by `export *`.
+  void AddNames(const SourceModule& module, std::set<const SourceModule*>* seen,
+                std::set<std::string>* names) const;
   void CheckNames(const SourceModule& module);
 
   const SourceGraph& graph_;
