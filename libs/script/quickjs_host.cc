@@ -23,16 +23,15 @@ JSValue QuickJsInstance::MakeHost() {
 
 bool QuickJsInstance::WriteQuestion(int count, JSValueConst* values, std::string* name,
                                     std::string* arguments) {
-  if (current_->number == 0 || outside_ == nullptr) {
-    JS_ThrowTypeError(context_, "%s",
-                      loading_ ? "the host answers only while an event is worked on"
-                               : "the call that asks has ended");
-    return false;
-  }
   const char* text = JS_ToCString(context_, count > 0 ? values[0] : JS_UNDEFINED);
   if (text == nullptr) return false;
   *name = text;
   JS_FreeCString(context_, text);
+  if (current_->number == 0 || outside_ == nullptr) {
+    JS_ThrowTypeError(context_, "%.100s works only while an event is worked on, %s", name->c_str(),
+                      loading_ ? "not while the code loads" : "not once its call has ended");
+    return false;
+  }
   JsonWriter writer(context_, JS_GetClassID(raw_), kMaxQuestionBytes);
   arguments->push_back('[');
   for (int i = 1; i < count && !writer.refused(); ++i) {

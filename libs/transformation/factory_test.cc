@@ -104,7 +104,9 @@ TEST_CASE("what is thrown while code loads is found, without secrets") {
        {"transformation",
         "TypeError: neither transformEvent nor transformBatch is a function: export one", 0}},
       {"store.get('k'); export const transformEvent = (e) => e;",
-       {"transformation", "TypeError: the host answers only while an event is worked on", 1}},
+       {"transformation",
+        "TypeError: store.get works only while an event is worked on, not while the code loads",
+        1}},
       {"throw 'text'; export const transformEvent = (e) => e;", {"transformation", "text", 0}},
   }));
   CAPTURE(c.code);

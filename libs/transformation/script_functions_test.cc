@@ -29,6 +29,37 @@ TEST_CASE("log keeps what is said, with the secrets masked") {
   CHECK(outputs[0].stack == "    at transformEvent (transformation:1:149)\n");
 }
 
+TEST_CASE("nothing that is logged costs the event") {
+  TestFactory test;
+  struct Case {
+    const char* value;
+    const char* line;
+  };
+  const auto c = GENERATE(values<Case>({
+      {"{a: 1n, b: [2n]}", R"({"a":"1n","b":["2n"]})"},
+      {"(() => { const a = {n: 1}; a.a = a; a.list = [a, {n: 2}]; return a; })()",
+       R"({"n":1,"a":"[circular]","list":["[circular]",{"n":2}]})"},
+      {"(() => { const a = {n: 1}; return {a, b: a, c: 1n}; })()",
+       R"({"a":{"n":1},"b":{"n":1},"c":"1n"})"},
+      {"{get a() { throw new Error('no'); }}", "[cannot be shown]"},
+      {"new Proxy({}, {ownKeys() { throw 1; }})", "[cannot be shown]"},
+      {"Object.assign(new Error('bad'), {toString() { throw 1; }})", "{}"},
+      {"new Error('bad')", "Error: bad\n    at transformEvent (transformation:1:57)"},
+      {"Symbol('s')", "Symbol(s)"},
+      {"undefined", "undefined"},
+  }));
+  CAPTURE(c.value);
+  const auto outputs = test.Outputs(
+      fmt::format(
+          "export function transformEvent(event) {{ log('seen', {}, 'end'); return event; }}",
+          c.value),
+      {R"({"n":1})"});
+  CHECK(TestFactory::Texts(outputs) == Texts{R"({"n":1})"});
+  std::string log;
+  for (const std::string& line : outputs[0].log) log += (log.empty() ? "" : "\n") + line;
+  CHECK(log == fmt::format("seen {} end", c.line));
+}
+
 TEST_CASE("getCredential looks keys up") {
   TestFactory test;
   for (const auto& [key, value] : std::map<std::string, std::string>{{"k", "v"}, {"7", "seven"}}) {

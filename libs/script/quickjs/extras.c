@@ -12,6 +12,22 @@ void mr_set_call(JSRuntime *rt, uint32_t call)
     rt->mr_call = call;
 }
 
+/* Whether code of this name is the prelude's or an adapter's. */
+static bool mr_is_ours(JSContext *ctx, JSAtom filename)
+{
+    static const char *const names[] = {"<adapter>", "<prelude>"};
+    JSString *name;
+    if (filename == JS_ATOM_NULL || __JS_AtomIsTaggedInt(filename))
+        return false;
+    name = ctx->rt->atom_array[filename];
+    for (size_t i = 0; i < countof(names); i++) {
+        size_t size = strlen(names[i]);
+        if (!name->is_wide_char && name->len == size && !memcmp(str8(name), names[i], size))
+            return true;
+    }
+    return false;
+}
+
 static int mr_tell(JSContext *ctx, JSAtom atom, MrName *add, void *opaque)
 {
     size_t size;

@@ -124,6 +124,30 @@ quickjs_replace([=[    mark_func(rt, &js_autoinit_get_realm(pr)->header);
         mark_func(rt, &js_autoinit_get_realm(pr)->header);
 ]=])
 
+# Stacks show no frames of ours.
+quickjs_replace([=[static void build_backtrace(JSContext *ctx, JSValueConst error_val,
+                            JSValueConst filter_func, const char *filename,
+                            int line_num, int col_num, int backtrace_flags)
+{
+]=] [=[static bool mr_is_ours(JSContext *ctx, JSAtom filename);
+
+static void build_backtrace(JSContext *ctx, JSValueConst error_val,
+                            JSValueConst filter_func, const char *filename,
+                            int line_num, int col_num, int backtrace_flags)
+{
+]=])
+quickjs_replace([=[            backtrace_barrier = b->backtrace_barrier;
+        }
+
+        if (has_prepare) {
+]=] [=[            backtrace_barrier = b->backtrace_barrier;
+            if (mr_is_ours(ctx, b->filename))
+                continue;
+        }
+
+        if (has_prepare) {
+]=])
+
 # The peak of the heap, and whether it came to its limit.
 quickjs_replace([=[    if (unlikely(s->malloc_size + (count * size) > s->malloc_limit - 1))
         return NULL;

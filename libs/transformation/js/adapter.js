@@ -37,10 +37,10 @@
     return error;
   }
 
-  // An error of the host, as one that the user's code made; message and stack show when it is returned or logged.
-  function visible(error) {
+  // An error of the host, as one that the user's code made at `stack`; message and stack show when it is returned.
+  function visible(error, {stack}) {
     const shown = new Error(error.message);
-    const {message, stack} = shown;
+    const {message} = shown;
     for (const [name, value, enumerable] of [['name', error.name, false], ['message', message, true], ['stack', stack, true]]) {
       Object.defineProperty(shown, name, {value, enumerable, writable: true, configurable: true});
     }
@@ -60,11 +60,34 @@
     return Object.assign(all, config.metadata, host.shared, own);
   }
 
+  // What JSON.stringify refuses: BigInts, and objects that hold themselves.
+  function stringifyAny(value) {
+    const path = [];
+    return stringify(value, function (_, one) {
+      if (typeof one === 'bigint') return `${one}n`;
+      if (typeof one !== 'object' || one === null) return one;
+      while (path.length > 0 && path.at(-1) !== this) path.pop();
+      if (path.includes(one)) return '[circular]';
+      path.push(one);
+      return one;
+    });
+  }
+  function textOf(value) {
+    if (value instanceof Error) return value.stack ? `${value}\n${value.stack}`.trimEnd() : String(value);
+    return typeof value === 'object' ? stringify(value) : String(value);
+  }
+  // Nothing that is logged may cost the event.
   function log(...values) {
-    host.log(values.map((value) => {
-      if (value instanceof Error) return value.stack ? `${value}\n${value.stack}` : String(value);
-      return typeof value === 'object' ? stringify(value) : String(value);
-    }).join(' '));
+    const texts = [];
+    for (const value of values) {
+      for (const write of [textOf, stringifyAny, () => '[cannot be shown]']) {
+        try {
+          texts.push(write(value));
+          break;
+        } catch { /* the next one */ }
+      }
+    }
+    host.log(texts.join(' '));
   }
 
   const bodyOf = (text) => {
@@ -75,11 +98,12 @@
     }
   };
   async function fetchV2(...request) {
+    const here = new Error();
     let answer;
     try {
       answer = await host.ask('fetch', ...request);
     } catch (error) {
-      throw visible(error);
+      throw visible(error, here);
     }
     const {url, status, headers, body} = answer;
     return {url, status, headers, body: bodyOf(body)};
@@ -93,10 +117,11 @@
   }
 
   async function geolocation(ip) {
+    const here = new Error();
     try {
       return await host.ask('geolocation', ip);
     } catch (error) {
-      throw visible(error);
+      throw visible(error, here);
     }
   }
 
@@ -111,7 +136,7 @@
     try {
       return host.askNow(name, ...values);
     } catch (error) {
-      throw visible(error);
+      throw visible(error, new Error());
     }
   }
   function keyOf(key, what) {
