@@ -60,6 +60,8 @@ class Instance {
   virtual size_t heap_bytes() const = 0;
   /// Whether a limit was broken, so that the state of the heap is not to be relied on.
   virtual bool spent() const = 0;
+  /// Whether the code looked at the clock or took a random number while it loaded.
+  virtual bool loaded_by_time() const = 0;
 };
 
 /// Thread-safety: one thread. Outlives its instances.
@@ -67,9 +69,10 @@ class Engine {
  public:
   virtual ~Engine() = default;
   /// kInvalidArgument with message, line and stack when the module does not compile, throws while
-  /// it loads or lacks its entry. `outside` null: whatever is asked fails.
+  /// it loads or lacks its entry. `outside` null: whatever is asked fails. While the code loads,
+  /// the clock is that of `first`, the call that it is loaded for, and chance comes from its seed.
   virtual StatusOr<std::unique_ptr<Instance>> Load(std::shared_ptr<const Module> module,
-                                                   Outside* outside) = 0;
+                                                   Outside* outside, const CallView& first) = 0;
   /// See WorkerPool::Inspect.
   virtual StatusOr<Inspection> Inspect(const std::string& name, const std::string& source,
                                        SourceFault* fault) = 0;

@@ -6,10 +6,10 @@ namespace {
 
 class QuickJsEngine final : public Engine {
  public:
-  StatusOr<std::unique_ptr<Instance>> Load(std::shared_ptr<const Module> module,
-                                           Outside* outside) override {
+  StatusOr<std::unique_ptr<Instance>> Load(std::shared_ptr<const Module> module, Outside* outside,
+                                           const CallView& first) override {
     auto instance = std::make_unique<QuickJsInstance>(std::move(module), outside);
-    MR_RETURN_IF_ERROR(instance->Load());
+    MR_RETURN_IF_ERROR(instance->Load(first));
     return StatusOr<std::unique_ptr<Instance>>(std::move(instance));
   }
 

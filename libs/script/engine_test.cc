@@ -11,7 +11,7 @@ CallOutput Run(const std::string& source, const std::string& event = "{}", Limit
   auto engine = MakeQuickJsEngine();
   auto instance = engine->Load(
       std::make_shared<const Module>(Module{.id = "test", .source = source, .limits = limits}),
-      nullptr);
+      nullptr, {});
   INFO(Message(instance.status()));
   REQUIRE(instance.ok());
   (*instance)->Start(1, {.event = event, .now_us = 1'700'000'000'123'456, .seed = "seed"});
@@ -146,7 +146,7 @@ TEST_CASE("what does not load is refused with the reason") {
   auto engine = MakeQuickJsEngine();
   const auto refusal = [&](const std::string& source) {
     const auto module = std::make_shared<const Module>(Module{.id = "test", .source = source});
-    return std::string(Message(engine->Load(module, nullptr).status()));
+    return std::string(Message(engine->Load(module, nullptr, {}).status()));
   };
   CHECK_THAT(refusal("export function map( {"), Catch::Contains("SyntaxError"));
   CHECK_THAT(refusal("export const other = 1;"), Catch::Contains("function named 'map'"));
@@ -157,7 +157,7 @@ TEST_CASE("what does not load is refused with the reason") {
                        Module{.id = "test",
                               .source = "import {one} from 'lib'; export const map = () => one;",
                               .libraries = {{"lib", "export const one = 1;"}}}),
-                   nullptr);
+                   nullptr, {});
   REQUIRE(with_library.ok());
   (*with_library)->Start(1, {.event = "{}"});
   CallOutput output;

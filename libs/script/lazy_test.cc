@@ -14,7 +14,7 @@ CallOutput Run(const std::string& body, const std::string& event) {
   auto instance = engine->Load(
       std::make_shared<const Module>(Module{
           .id = "test", .source = "export function map(event, config, context) {" + body + "}"}),
-      nullptr);
+      nullptr, {});
   INFO(Message(instance.status()));
   REQUIRE(instance.ok());
   (*instance)->Start(1, {.event = event, .seed = "s"});
@@ -107,7 +107,7 @@ TEST_CASE("events may be kept across calls") {
           Module{.id = "test",
                  .source = "const kept = []; export function map(event) { kept.push(event.inner);"
                            " return kept.length === 100 ? kept.map((k) => k.list[1].x) : 0; }"}),
-      nullptr);
+      nullptr, {});
   REQUIRE(instance.ok());
   CallOutput output;
   for (uint32_t i = 1; i <= 100; ++i) {
@@ -217,7 +217,7 @@ TEST_CASE("no random program can tell a lazy object from a plain one") {
   auto instance = engine->Load(
       std::make_shared<const Module>(Module{
           .id = "test", .source = std::string("export function map(event) {") + kPrograms + "}"}),
-      nullptr);
+      nullptr, {});
   INFO(Message(instance.status()));
   REQUIRE(instance.ok());
 #ifdef MILLRACE_SANITIZED

@@ -37,9 +37,7 @@ ErrorClass QuickJsInstance::ClassOf(std::string_view message) const {
   if (message == "InternalError: out of memory" || current_->refused || mr_heap_refused(runtime_)) {
     return ErrorClass::kMemory;
   }
-  if (message.find("Maximum call stack size exceeded") != std::string::npos) {
-    return ErrorClass::kStack;
-  }
+  if (message == "RangeError: Maximum call stack size exceeded") return ErrorClass::kStack;
   return ErrorClass::kThrown;
 }
 

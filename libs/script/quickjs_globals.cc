@@ -33,13 +33,18 @@ constexpr std::string_view kPrelude = R"js((now, random) => {
 }  // namespace
 
 JSValue QuickJsInstance::Now(JSContext* context, JSValueConst, int, JSValueConst*) {
-  return JS_NewInt64(context, Self(context)->current_->view.now_us / 1000);
+  QuickJsInstance* self = Self(context);
+  if (self->loading_) self->loaded_by_time_ = true;
+  return JS_NewInt64(context, self->payer_->view.now_us / 1000);
 }
 
 JSValue QuickJsInstance::Random(JSContext* context, JSValueConst, int, JSValueConst*) {
-  RunningCall* call = Self(context)->current_;
+  QuickJsInstance* self = Self(context);
+  RunningCall* call = self->current_;
+  if (self->loading_) self->loaded_by_time_ = true;
   if (call->random_state == 0) {
-    call->random_state = Sha256Prefix128(std::string(call->view.seed) + ":random")[0] | 1;
+    const std::string_view use = self->loading_ ? ":load:random" : ":random";
+    call->random_state = Sha256Prefix128(std::string(call->view.seed).append(use))[0] | 1;
   }
   uint64_t& state = call->random_state;  // xorshift64*
   state ^= state >> 12;

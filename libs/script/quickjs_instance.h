@@ -41,7 +41,7 @@ class QuickJsInstance final : public Instance {
   QuickJsInstance& operator=(const QuickJsInstance&) = delete;
   ~QuickJsInstance() override;
 
-  Status Load();
+  Status Load(const CallView& first);
   /// Of a module that was not loaded.
   StatusOr<Inspection> Inspect(SourceFault* fault);
 
@@ -50,6 +50,7 @@ class QuickJsInstance final : public Instance {
   uint32_t TakeEnded(CallOutput* output) override;
   size_t heap_bytes() const override;
   bool spent() const override { return spent_; }
+  bool loaded_by_time() const override { return loaded_by_time_; }
 
  private:
   static QuickJsInstance* Self(JSContext* context) {
@@ -82,9 +83,9 @@ class QuickJsInstance final : public Instance {
   ErrorClass ClassOf(std::string_view message) const;
   std::string OutOfMemory() const;
   std::string ToText(JSValueConst value);
-
   /// What was thrown, which may be any value.
   std::string TextOfThrown(JSValueConst value);
+
   // quickjs_load.cc
   Status MakeAdapter();
   Status LoadModule();
@@ -151,6 +152,7 @@ class QuickJsInstance final : public Instance {
   RunningCall* payer_ = &nobody_;    // whose time it takes: current_, or owner_ for nobody's code
   CpuMeter meter_;
   bool loading_ = true;
+  bool loaded_by_time_ = false;
   bool inspecting_ = false;
   bool needs_event_ = true;
   bool timed_out_ = false;

@@ -29,8 +29,10 @@ std::string_view Between(std::string_view text, std::string_view before, std::st
 
 }  // namespace
 
-Status QuickJsInstance::Load() {
+Status QuickJsInstance::Load(const CallView& first) {
   MR_RETURN_IF_ERROR(MakeRuntime());
+  nobody_.view.now_us = first.now_us;
+  nobody_.view.seed = first.seed;
   BeginSlice(&nobody_);
   Status status = MakeGlobals();
   if (status.ok() && !module_->adapter.empty()) status = MakeAdapter();
@@ -38,6 +40,7 @@ Status QuickJsInstance::Load() {
   EndSlice();
   loading_ = false;
   nobody_.output = {};
+  nobody_.view = {};
   return status;
 }
 

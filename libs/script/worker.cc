@@ -132,13 +132,17 @@ class Worker final : public Outside {
   void Load(wire::Reader& reader) {
     const auto number = reader.Get<uint32_t>();
     const std::shared_ptr<const Module> module = ReadModule(reader);
-    if (module == nullptr) WorkerSocket::Exit();
-    auto instance = engine_->Load(module, this);
+    const auto now_us = reader.Get<int64_t>();
+    const std::string_view seed = reader.GetText();
+    if (module == nullptr || !reader.ok()) WorkerSocket::Exit();
+    auto instance = engine_->Load(module, this, {.now_us = now_us, .seed = seed});
     const size_t frame = wire::BeginFrame(out(), Type::kLoaded);
     wire::Put<uint8_t>(out(), instance.ok() ? 1 : 0);
     wire::PutText(out(), Message(instance.status()));
     wire::EndFrame(out(), frame);
     if (!instance.ok()) return;
+    // Loaded only to see whether it can be: then not at a time that its events know.
+    if (now_us == 0 && (*instance)->loaded_by_time()) instance->reset();
     modules_[number] = std::make_shared<LoadedModule>(
         LoadedModule{.module = module, .instance = *std::move(instance)});
   }
@@ -243,7 +247,7 @@ class Worker final : public Outside {
     calls_[next_call_] = {.batch = &batch, .index = index};
     LoadedModule& loaded = batch.loaded();
     if (loaded.instance == nullptr) {
-      auto instance = engine_->Load(loaded.module, this);
+      auto instance = engine_->Load(loaded.module, this, batch.call(index).view);
       if (!instance.ok()) {
         return EndCall(next_call_, {.outcome = Outcome::kError,
                                     .error = std::string(Message(instance.status())),

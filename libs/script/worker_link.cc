@@ -60,6 +60,10 @@ void WorkerLink::SendLoad(Job& job, size_t max_modules) {
     wire::PutText(&out, name);
     wire::PutText(&out, source);
   }
+  // Of the first call that the module is loaded for.
+  const CallInput* first = job.inputs.empty() ? nullptr : &job.inputs.front();
+  wire::Put<int64_t>(&out, first != nullptr ? first->now_us : 0);
+  wire::PutText(&out, first != nullptr ? std::string_view(first->seed) : std::string_view());
   EndFrame(frame);
   loading = &job;
 }

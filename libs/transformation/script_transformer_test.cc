@@ -241,6 +241,35 @@ TEST_CASE("stacks are in the user's own lines") {
         "    at add (library adder:3:14)\n    at transformEvent (transformation:3:14)\n");
 }
 
+TEST_CASE("an error of the host has a stack in the user's own lines, and nothing but those") {
+  TestFactory test({{.failed = true, .text = "no route"}, {.failed = true, .text = "no route"}});
+  const auto thrown = test.Outputs(
+      "export async function transformEvent(event) {\n  await fetchV2('x');\n  return event;\n}",
+      {"{}"});
+  CHECK(thrown[0].error == "Error: no route");
+  CHECK(thrown[0].stack == "    at transformEvent (transformation:2:9)\n");
+  const auto shown = test.Run(
+      "export async function transformEvent() {\n"
+      "  try { await fetchV2('x'); } catch (e) { return {stack: e.stack}; }\n}",
+      {"{}"});
+  CHECK(shown == Texts{R"({"stack":"    at transformEvent (transformation:2:15)\n"})"});
+  CHECK(test.Run("export const transformEvent = () => ({stack: new Error('x').stack});", {"{}"}) ==
+        Texts{R"({"stack":"    at transformEvent (transformation:1:50)\n"})"});
+}
+
+TEST_CASE("while the code loads, the clock is that of the event it is loaded for") {
+  TestFactory test;
+  const std::string code =
+      "const loaded = Date.now(), chance = Math.random();"
+      "export function transformEvent(event) { if (event.loop) for (;;); return {loaded, "
+      "now: Date.now(), other: chance !== Math.random()}; }";
+  const std::string good = R"({"loaded":1767225600000,"now":1767225600000,"other":true})";
+  const Texts outputs = test.Run(code, {"{}", R"({"loop":1})", "{}"});
+  REQUIRE(outputs.size() == 3);
+  CHECK(outputs[0] == good);
+  CHECK(outputs[2] == good);  // in a heap that was made anew
+}
+
 TEST_CASE("several Runs of one transformer may be under way") {
   TestFactory test;
   auto made = test.factory->Make(
