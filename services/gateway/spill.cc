@@ -263,6 +263,7 @@ void SpillAppender::WatchDirect(const std::stop_token& stop) {
 }
 
 void SpillAppender::MoveSome(const std::stop_token& stop) {
+  uint64_t waiting = 0;
   {
     // What the log was given before is older than anything in the spill.
     std::unique_lock<Mutex> lock(mu_);
@@ -280,6 +281,7 @@ void SpillAppender::MoveSome(const std::stop_token& stop) {
       lock.unlock();
       return GoOn(stop);
     }
+    waiting = waiting_;
   }
   const auto batch = consumer_->Poll(
       {.max_records = 1000, .max_bytes = 1 << 20, .timeout = std::chrono::milliseconds(20)});
@@ -289,12 +291,23 @@ void SpillAppender::MoveSome(const std::stop_token& stop) {
     changed_.wait_for(lock, stop, options_.retry, [] { return false; });
     return;
   }
-  if (batch->records.empty()) return;
+  if (batch->records.empty()) {
+    if (waiting > 0 && !stop.stop_requested()) CountAsLost(waiting);
+    return;
+  }
   if (!Move(*batch, stop)) return;
   MutexLock lock(mu_);
   waiting_ -= std::min<uint64_t>(waiting_, batch->records.size());
   waiting_gauge_.Set(static_cast<double>(waiting_));
   moved_.Add(static_cast<double>(batch->records.size()));
+}
+
+// The spill's log passes over what the disk has damaged; nothing must wait for that.
+void SpillAppender::CountAsLost(uint64_t events) {
+  log::Error("spill: {} events cannot be read from the disk any more", events);
+  MutexLock lock(mu_);
+  waiting_ -= std::min(waiting_, events);
+  waiting_gauge_.Set(static_cast<double>(waiting_));
 }
 
 // Puts the batch into the log, however long it takes; false: told to stop before.

@@ -81,6 +81,7 @@ class SpillAppender final : public event_log::Appender {
   void Run(const std::stop_token& stop);
   void WatchDirect(const std::stop_token& stop);
   void MoveSome(const std::stop_token& stop);
+  void CountAsLost(uint64_t events);
   bool Move(const event_log::RecordBatch& batch, const std::stop_token& stop);
   Status AppendAndWait(std::span<const event_log::TopicRecord> records,
                        const std::stop_token& stop);

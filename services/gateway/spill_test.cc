@@ -3,7 +3,9 @@
 #include <catch2/catch.hpp>
 
 #include <atomic>
+#include <fstream>
 #include <future>
+#include <iterator>
 #include <set>
 
 #include "libs/event_log/local/local_log.h"
@@ -178,6 +180,36 @@ TEST_CASE("A spill that was full and moved takes events when the log goes away a
     INFO(Message(status));
     REQUIRE(status.ok());
   }
+}
+
+TEST_CASE("What the disk of a spill has lost holds up nothing", "[spill]") {
+  Fixture f;
+  f.log.FailWith(kAway);
+  for (int i = 0; i < 15; ++i) {
+    CHECK(f.Append("u", "event " + std::to_string(i) + std::string(100'000, 'x')).ok());
+  }
+  f.appender.reset();
+  {
+    std::fstream file(f.folder.path() + "/00000001.journal",
+                      std::ios::binary | std::ios::in | std::ios::out);
+    const std::string bytes(std::istreambuf_iterator<char>(file), {});
+    const size_t at = bytes.find("event 5");
+    REQUIRE(at != std::string::npos);
+    file.seekp(static_cast<std::streamoff>(at));
+    file << 'X';
+  }
+  f.log.FailWith(OkStatus());
+  f.Open();
+  auto later = f.Begin("u", "later");
+  REQUIRE(later.wait_for(std::chrono::seconds(20)) == std::future_status::ready);
+  CHECK(later.get().ok());
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (f.appender->waiting() > 0 && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::yield();
+  CHECK(f.appender->waiting() == 0);
+  CHECK(f.Append("u", "last").ok());
+  CHECK(f.Values().back() == "last");
+  CHECK(f.Values().size() < 15);
 }
 
 TEST_CASE("A producer that is of no more use is replaced", "[spill]") {
