@@ -189,11 +189,12 @@ uint64_t SpillAppender::BeginDirectLocked() {
 
 void SpillAppender::AppendDirect(uint64_t number, std::unique_ptr<Copy> copy, Done done) {
   const std::span<const TopicRecord> records = copy->records;
-  primary_->Append(records,
-                   [this, number, held = std::make_shared<std::unique_ptr<Copy>>(std::move(copy)),
-                    done = std::move(done)](Status status) {
-                     DirectDone(number, std::move(*held), done, std::move(status));
-                   });
+  const std::shared_ptr<event_log::Appender> primary = primary_;
+  primary->Append(records,
+                  [this, number, held = std::make_shared<std::unique_ptr<Copy>>(std::move(copy)),
+                   done = std::move(done)](Status status) {
+                    DirectDone(number, std::move(*held), done, std::move(status));
+                  });
 }
 
 void SpillAppender::DirectDone(uint64_t number, std::unique_ptr<Copy> copy, const Done& done,

@@ -109,8 +109,9 @@ class SpillAppender final : public event_log::Appender {
   std::unique_ptr<event_log::EventLog> spill_;
   std::unique_ptr<event_log::Appender> spill_appender_;
   std::unique_ptr<event_log::Consumer> consumer_;
-  std::unique_ptr<event_log::Appender>
-      primary_;  // replaced by the mover, with nothing in `direct_`
+  // Replaced by the mover, with nothing in `direct_`. Shared with the calls to it, which may be
+  // answered before they return.
+  std::shared_ptr<event_log::Appender> primary_;
   std::jthread thread_;
 };
 

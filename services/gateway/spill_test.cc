@@ -221,6 +221,63 @@ TEST_CASE("A producer that is of no more use is replaced", "[spill]") {
   f.AwaitValues({"1"});
 }
 
+TEST_CASE("A producer that is replaced is there until the last call to it has returned",
+          "[spill]") {
+  struct Fate {
+    std::atomic<bool> taken = false;  // by the second producer, so the first one has been replaced
+    std::atomic<bool> inside = false;
+    std::atomic<bool> destroyed_inside = false;
+  } fate;
+  // Answers from another thread, as producers do, before Append has returned.
+  class Slow final : public event_log::Appender {
+   public:
+    explicit Slow(Fate& fate) : fate_(fate) {}
+    ~Slow() override { fate_.destroyed_inside = fate_.inside.load(); }
+    void Append(std::span<const TopicRecord>, event_log::Done done) override {
+      Fate& fate = fate_;
+      if (calls_++ > 0) return done(MakeStatus(StatusCode::kFailedPrecondition, "fatal"));
+      fate.inside = true;
+      std::thread([&done] { done(MakeStatus(StatusCode::kFailedPrecondition, "fatal")); }).join();
+      while (!fate.taken) std::this_thread::yield();
+      fate.inside = false;
+    }
+
+   private:
+    Fate& fate_;
+    std::atomic<int> calls_ = 0;
+  };
+  class Good final : public event_log::Appender {
+   public:
+    explicit Good(Fate& fate) : fate_(fate) {}
+    void Append(std::span<const TopicRecord>, event_log::Done done) override {
+      fate_.taken = true;
+      done(OkStatus());
+    }
+
+   private:
+    Fate& fate_;
+  };
+  event_log::TestFolder folder;
+  telemetry::Metrics metrics;
+  auto spill = event_log::OpenLocalLog({.path = folder.path()});
+  REQUIRE(spill.ok());
+  int made = 0;
+  auto appender = SpillAppender::Create(
+      [&]() -> StatusOr<std::unique_ptr<event_log::Appender>> {
+        if (made++ == 0) return std::make_unique<Slow>(fate);
+        return std::make_unique<Good>(fate);
+      },
+      *std::move(spill), metrics, SystemClock(),
+      {.patience = milliseconds(50), .retry = milliseconds(5)});
+  REQUIRE(appender.ok());
+  const TopicRecord record = Event("u", "1");
+  std::promise<Status> answer;
+  (*appender)->Append(std::span(&record, 1),
+                      [&](Status status) { answer.set_value(std::move(status)); });
+  CHECK(answer.get_future().get().ok());
+  CHECK(!fate.destroyed_inside);
+}
+
 TEST_CASE("An event that the log never takes goes to the dead letters and holds up nothing",
           "[spill]") {
   // Refuses records without a reason why they were rejected, as long as it is told to.
