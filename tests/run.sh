@@ -2,6 +2,7 @@
 # All that CI runs: installs what is missing, builds, checks style, runs the unit tests, then the tests that
 # need real servers, which it starts and stops itself. The last line is 'N passed, N failed'.
 #   --fast   unit tests and goldens only
+# With MILLRACE_PRESET=asan or tsan in the environment it builds and tests with sanitizers.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -17,6 +18,7 @@ esac
 
 preset=${MILLRACE_PRESET:-release}
 build=build/$preset
+export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$PWD/tests/support/tsan.supp}
 work=$(mktemp -d /tmp/millrace-tests.XXXXXX)
 chmod 755 "$work" # PostgreSQL runs as a user of its own
 passed=0

@@ -234,7 +234,9 @@ TEST_CASE("the host is told how calls end, and of those that run again") {
   const auto outputs = bench.Run(module, {"{}", "{\"loop\":1}"});
   CHECK(outputs[0].value == "1");
   CHECK(outputs[1].error_class == ErrorClass::kTimeout);
+#ifndef __SANITIZE_THREAD__  // which keeps the signal back, so that the pool has to end the worker
   CHECK_THAT(outputs[1].error, Catch::Contains("50 ms") && Catch::Contains("native function"));
+#endif
   CHECK(bench.pool->stats().workers_lost == 1);
   CHECK(bench.host->log() == "0:ill 0:hold[] 0:ill 1:ill 0:hold[] 0:well ");
 }

@@ -12,12 +12,13 @@
 namespace millrace::script {
 namespace {
 
-constexpr std::chrono::milliseconds kCpu{100};
 constexpr size_t kMemory = 24 << 20;
 #ifdef MILLRACE_SANITIZED
 constexpr bool kMeasured = false;  // instrumented code is slow and large
+constexpr std::chrono::milliseconds kCpu{300};
 #else
 constexpr bool kMeasured = true;
+constexpr std::chrono::milliseconds kCpu{100};
 #endif
 
 constexpr char kAdapter[] =

@@ -2,7 +2,9 @@
 
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <future>
+#include <thread>
 
 namespace millrace::script {
 namespace {
@@ -97,6 +99,33 @@ TEST_CASE("an event that kills or hangs the worker is found, its neighbours are 
     CHECK(pool->stats().workers_lost >= 1);
   }
 #endif
+}
+
+TEST_CASE(
+    "many threads call at once, each gets its own answers, and the end of the pool answers all") {
+  constexpr int kThreads = 4;
+  constexpr int kCalls = 50;
+  auto pool = StartPool({.workers = 2});
+  const auto module = MakeModule("export const map = (event) => event.n;");
+  std::atomic<int> right = 0;
+  std::atomic<int> ended = 0;
+  {
+    std::vector<std::jthread> callers;
+    for (int thread = 0; thread < kThreads; ++thread) {
+      callers.emplace_back([&, thread] {
+        for (int i = 0; i < kCalls; ++i) {
+          const std::string n = std::to_string(thread * kCalls + i);
+          if (Call(*pool, module, {"{\"n\":" + n + "}"})[0].value == n) ++right;
+          if (i % 10 != 0) continue;
+          pool->Call(module, {CallInput{.event = Bytes("{}")}},
+                     [&ended](const std::vector<CallOutput>&) { ++ended; });
+        }
+      });
+    }
+  }
+  CHECK(right == kThreads * kCalls);
+  pool.reset();
+  CHECK(ended == kThreads * kCalls / 10);
 }
 
 TEST_CASE("destroying the pool answers what is open") {

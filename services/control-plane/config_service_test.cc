@@ -82,7 +82,7 @@ config::WatchOptions Options(int port, const std::string& folder) {
 
 }  // namespace
 
-TEST_CASE("a watcher gets the snapshot and then each change", "[config]") {
+TEST_CASE("a watcher gets the snapshot and then each change", "[config][grpc]") {
   Folder folder;
   config::LocalSource source;
   source.Set(Make(3, {{"a", "A"}}));
@@ -104,7 +104,8 @@ TEST_CASE("a watcher gets the snapshot and then each change", "[config]") {
   CHECK(deleted->sources_size() == 1);
 }
 
-TEST_CASE("without the control plane the last snapshot serves, also after a restart", "[config]") {
+TEST_CASE("without the control plane the last snapshot serves, also after a restart",
+          "[config][grpc]") {
   Folder folder;
   config::LocalSource source;
   source.Set(Make(7, {{"a", "A"}}));
@@ -131,7 +132,8 @@ TEST_CASE("without the control plane the last snapshot serves, also after a rest
   CHECK(changed->sources_size() == 2);
 }
 
-TEST_CASE("a control plane set up anew is told apart although its revision is the same", "[config]") {
+TEST_CASE("a control plane set up anew is told apart although its revision is the same",
+          "[config][grpc]") {
   Folder folder;
   config::LocalSource first;
   first.Set(Make(2, {{"old", "Old"}}, 100));
@@ -156,7 +158,7 @@ TEST_CASE("a control plane set up anew is told apart although its revision is th
   CHECK(changed->sources(0).id() == "new");
 }
 
-TEST_CASE("a wrong token is refused, and the reason reaches the operator", "[config]") {
+TEST_CASE("a wrong token is refused, and the reason reaches the operator", "[config][grpc]") {
   Folder folder;
   config::LocalSource source;
   source.Set(Make(1, {}));
@@ -170,7 +172,7 @@ TEST_CASE("a wrong token is refused, and the reason reaches the operator", "[con
   CHECK((*client)->Current() == nullptr);
 }
 
-TEST_CASE("a damaged cache file is as none, and the file is its owner's only", "[config]") {
+TEST_CASE("a damaged cache file is as none, and the file is its owner's only", "[config][grpc]") {
   Folder folder;
   config::LocalSource source;
   source.Set(Make(4, {{"a", "A"}}));

@@ -234,7 +234,7 @@ TEST_CASE("reports are added up once, over restarts", "[scripts]") {
   CHECK(f.Ask("GET", kBase + "/t/report").status == 404);
 }
 
-TEST_CASE("over gRPC the same, for callers with the API token", "[scripts]") {
+TEST_CASE("over gRPC the same, for callers with the API token", "[scripts][grpc]") {
   using namespace config::v1;
   Fixture f;
   f.grpc_address = "127.0.0.1:0";
@@ -295,7 +295,7 @@ TEST_CASE("over gRPC the same, for callers with the API token", "[scripts]") {
 }
 
 TEST_CASE("a publish reaches a watcher within a second, and its disk holds all that scripts need",
-          "[scripts]") {
+          "[scripts][grpc]") {
   Fixture f;
   f.grpc_address = "127.0.0.1:0";
   f.Open();

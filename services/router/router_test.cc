@@ -334,6 +334,32 @@ TEST_CASE("Router holds a dead destination's events without slowing another", "[
   CHECK(bench.DeadLetters().empty());
 }
 
+TEST_CASE(
+    "Router's workers deliver each event once and in order while they share out the partitions",
+    "[router]") {
+  Sink sink([](const http::Request&) { return http::Response{}; });
+  Bench bench;
+  bench.settings_.set_workers(3);
+  bench.settings_.set_commit_max_events(10);
+  for (const char* id : {"d", "e"}) bench.AddDestination(id, sink.url());
+  for (int i = 0; i < 400; ++i) {
+    bench.Emit(i % 2 == 0 ? "d" : "e", "user" + std::to_string(i % 10),
+               std::to_string(i % 10) + ":" + std::to_string(1000 + i));
+  }
+  bench.Start();
+  bench.Final(400);
+  bench.Stop();
+  std::map<char, std::string> last;
+  bool ordered = true;
+  for (const std::string& body : sink.bodies()) {
+    ordered = ordered && last[body[0]] < body;
+    last[body[0]] = body;
+  }
+  CHECK(ordered);
+  CHECK(sink.bodies().size() == 400);
+  CHECK(bench.Counts()[accounting::v1::DELIVERED] == 400);
+}
+
 TEST_CASE("Router gives up on what is too old", "[router]") {
   Sink sink([](const http::Request&) { return http::Response{.status = 500}; });
   Bench bench;
