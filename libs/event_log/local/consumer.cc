@@ -208,6 +208,7 @@ void LocalConsumer::TakeOver(MutexLock& lock) {
       if (!target_.contains(key) || group_->owners.contains(key)) continue;
       group_->owners[key] = this;
       const auto commit = group_->committed.find(key);
+      if (commit == group_->committed.end()) log_.NoteReading(group_->name, key);
       const auto from =
           commit == group_->committed.end() ? event_log::local::Commit{} : commit->second;
       auto position = std::make_unique<Position>();

@@ -4,11 +4,11 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <map>
 
 #include "libs/event_log/contract/contract.h"
 #include "libs/event_log/local/local_log.h"
 #include "libs/event_log/local/test_folder.h"
+#include "libs/event_log/local/weak_io.h"
 
 namespace millrace::event_log {
 namespace {
@@ -50,52 +50,6 @@ Strings ReadBack(EventLog& log, const std::string& topic) {
 Status AppendOne(EventLog& log, const std::string& topic, const std::string& value) {
   return contract::AppendAll(log, {{topic, {.value = value, .partition = 0}}});
 }
-
-/// A disk whose syncs can be made to fail, and which can lose what was not synced.
-class WeakIo final : public Io {
- public:
-  StatusOr<int> Open(const std::string& path) override {
-    const StatusOr<int> fd = SystemIo().Open(path);
-    if (fd.ok()) paths_[*fd] = path;
-    return fd;
-  }
-  Status Allocate(int fd, uint64_t bytes) override { return SystemIo().Allocate(fd, bytes); }
-  Status Write(int fd, std::string_view data, uint64_t position) override {
-    std::string before(data.size(), '\0');
-    const auto read = ReadAt(fd, before.data(), before.size(), position);
-    REQUIRE(read.ok());
-    unsynced_[paths_.at(fd)].push_back({position, before.substr(0, *read)});
-    return SystemIo().Write(fd, data, position);
-  }
-  Status Sync(int fd) override {
-    if (failing_syncs > 0) {
-      --failing_syncs;
-      return Error(StatusCode::kUnavailable, "sync failed");
-    }
-    unsynced_.erase(paths_.at(fd));
-    return SystemIo().Sync(fd);
-  }
-  void LosePower() {
-    for (auto& [path, writes] : unsynced_) {
-      std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
-      for (auto write = writes.rbegin(); write != writes.rend(); ++write) {
-        file.seekp(static_cast<std::streamoff>(write->position));
-        file << write->before;
-      }
-    }
-    unsynced_.clear();
-  }
-
-  std::atomic<int> failing_syncs{0};
-
- private:
-  struct Unsynced {
-    uint64_t position = 0;
-    std::string before;
-  };
-  std::map<int, std::string> paths_;
-  std::map<std::string, std::vector<Unsynced>> unsynced_;
-};
 
 TEST_CASE("a frame that failed stays overruled when the file that overruled it is gone", "[local_log]") {
   TestFolder folder;

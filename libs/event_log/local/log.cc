@@ -272,6 +272,13 @@ Status LocalLog::CommitOffsets(LocalConsumer& consumer, std::vector<OffsetChange
   return Await(lock, false);
 }
 
+void LocalLog::NoteReading(const std::string& group, PartitionKey key) {
+  Batch& batch = OpenBatch(0);
+  batch.offsets.push_back({group, key, {}, false});
+  batch.waiters.push_back({[](const Status&) {}, nullptr, false});
+  Enqueue();
+}
+
 Status LocalLog::ChangeTopic(TopicChange change) {
   MutexLock lock(mu_);
   OpenBatch(0).topics.push_back(std::move(change));

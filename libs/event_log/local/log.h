@@ -54,6 +54,8 @@ class LocalLog final : public EventLog {
   // With mu() held.
   std::shared_ptr<Topic> FindTopic(std::string_view name) const;
   Group& GroupNamed(const std::string& name);
+  /// Writes, if the disk lets it, that `group` reads the partition: its records wait for it.
+  void NoteReading(const std::string& group, PartitionKey key);
   /// Deals the topics' partitions out among the members anew and tells them.
   void Reassign(Group& group);
   Segment* FindSegment(uint32_t id);

@@ -101,6 +101,23 @@ TEST_CASE("old records stay for a group that has subscribed and not read yet", "
   CHECK(Begin(*log, "t") == 0);
 }
 
+TEST_CASE("old records stay for a group that had begun to read before a restart", "[local_log]") {
+  TestFolder folder;
+  SharedClock clock;
+  const LocalLogOptions options{.path = folder.path(), .segment_bytes = 64 << 10, .clock = &clock};
+  {
+    const auto log = Open(options);
+    REQUIRE(log->EnsureTopic("t", {.retention = hours(1)}).ok());
+    const GroupReader reader(*log, "t");
+    FillMany(*log, "t", 100);
+  }
+  clock.Advance(hours(2));
+  const auto log = Open(options);
+  CHECK(log->Committed("g", "t")->at(0).offset == -1);
+  FillMany(*log, "t", 40);
+  CHECK(Begin(*log, "t") == 0);
+}
+
 TEST_CASE("a few live records do not pin a file", "[local_log]") {
   TestFolder folder;
   SharedClock clock;
