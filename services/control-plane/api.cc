@@ -77,8 +77,10 @@ void Api::Handle(const http::Request& request, const http::Responder& responder)
 
 StatusOr<Json> Api::Route(const http::Request& request) {
   const std::string what = request.method + " " + request.path;
-  const ApplyOptions options{.dry_run = QueryValue(request.query, "dry_run") == "true",
-                             .prune = QueryValue(request.query, "prune") == "true"};
+  if (request.method != "GET") MR_RETURN_IF_ERROR(CheckQuery(request.query));
+  MR_ASSIGN_OR_RETURN(const bool dry_run, QueryFlag(request.query, "dry_run"));
+  MR_ASSIGN_OR_RETURN(const bool prune, QueryFlag(request.query, "prune"));
+  const ApplyOptions options{.dry_run = dry_run, .prune = prune};
   if (what == "GET /api/v1/workspace") {
     Json document = ToDocument(*deps_.config.Current(), deps_.destinations);
     document["revision"] = deps_.config.Current()->revision();

@@ -87,4 +87,26 @@ std::string QueryValue(std::string_view query, std::string_view name) {
   return {};
 }
 
+Status CheckQuery(std::string_view query) {
+  constexpr std::string_view kKnown[] = {"destination", "dry_run", "id",    "limit",
+                                         "prune",       "publish", "source"};
+  while (!query.empty()) {
+    const std::string_view pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), pair.size() + 1));
+    const std::string_view name = pair.substr(0, pair.find('='));
+    if (name.empty() || std::ranges::find(kKnown, name) != std::end(kKnown)) continue;
+    return Error(StatusCode::kInvalidArgument,
+                 "'{}' in the query is not understood; see /api/v1/openapi.json",
+                 DecodePercent(name));
+  }
+  return OkStatus();
+}
+
+StatusOr<bool> QueryFlag(std::string_view query, std::string_view name) {
+  const std::string value = QueryValue(query, name);
+  if (value == "true") return true;
+  if (value.empty() || value == "false") return false;
+  return Error(StatusCode::kInvalidArgument, "?{}= takes true or false, not '{}'", name, value);
+}
+
 }  // namespace millrace::control_plane

@@ -22,4 +22,12 @@ std::string DecodePercent(std::string_view text);
 /// The value of `name` in a query string, percent-decoded; "" when absent.
 std::string QueryValue(std::string_view query, std::string_view name);
 
+/// kInvalidArgument when a query string has a name that no route knows, lest a call do what was not
+/// meant.
+Status CheckQuery(std::string_view query);
+
+/// Whether `name` is true in a query string; absent is false. kInvalidArgument: it is neither true
+/// nor false.
+StatusOr<bool> QueryFlag(std::string_view query, std::string_view name);
+
 }  // namespace millrace::control_plane

@@ -230,6 +230,30 @@ TEST_CASE("a chain keeps what it refers to", "[scripts]") {
   CHECK(f.Ask("GET", kBase + "/t").status == 404);
 }
 
+TEST_CASE("a query that is not understood changes nothing", "[scripts]") {
+  Fixture f;
+  const std::string code = Json{{"name", "t"}, {"code", "set a 1"}}.dump();
+  const std::string sources = R"({"sources": [{"name": "site", "writeKey": "k1"}]})";
+  struct Case {
+    std::string target;
+    std::string body;
+    std::string told;
+  };
+  for (const Case& c :
+       {Case{kBase + "?publish=yes", code, "?publish= takes true or false, not 'yes'"},
+        Case{kBase + "?publsh=true", code, "'publsh' in the query is not understood"},
+        Case{"/api/v1/apply?dry_run=1", sources, "?dry_run= takes true or false, not '1'"},
+        Case{"/api/v1/apply?dryRun=true", sources, "'dryRun' in the query is not understood"}}) {
+    INFO(c.target);
+    const http::Response response = f.Ask("POST", c.target, c.body);
+    CHECK(response.status == 400);
+    CHECK_THAT(response.body, Catch::Contains(c.told));
+  }
+  CHECK(f.Get(kBase).empty());
+  CHECK(f.Get("/api/v1/sources").empty());
+  CHECK(f.Ask("POST", kBase + "?publish=false", code).status == 200);
+}
+
 TEST_CASE("credentials go in and never out", "[scripts]") {
   Fixture f;
   const std::string value = "s3cr3t-value-98765";

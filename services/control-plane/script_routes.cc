@@ -81,6 +81,7 @@ bool ScriptRoutes::Handle(const http::Request& request, const http::Responder& r
 
 StatusOr<Json> ScriptRoutes::Route(const http::Request& request, const Path& path,
                                    const std::stop_token& stop) {
+  if (request.method != "GET") MR_RETURN_IF_ERROR(CheckQuery(request.query));
   if (path[0] == "credentials") return RouteCredentials(request, path);
   const ScriptType type = path[0] == "libraries" ? LIBRARY : TRANSFORMATION;
   if (path.size() == 1) return RouteAll(request, type);
@@ -121,7 +122,8 @@ StatusOr<Json> ScriptRoutes::RouteAll(const http::Request& request, ScriptType t
   if (request.method != "POST") return NotTaken(request, "GET and POST");
   MR_ASSIGN_OR_RETURN(auto body, BodyAs<config::v1::SaveScriptRequest>(request));
   body.set_type(type);
-  if (QueryValue(request.query, "publish") == "true") body.set_publish(true);
+  MR_ASSIGN_OR_RETURN(const bool publish, QueryFlag(request.query, "publish"));
+  if (publish) body.set_publish(true);
   return ToJson(scripts_.Create(body));
 }
 
@@ -134,7 +136,8 @@ StatusOr<Json> ScriptRoutes::RouteOne(const http::Request& request, ScriptType t
   MR_ASSIGN_OR_RETURN(auto body, BodyAs<config::v1::SaveScriptRequest>(request));
   body.set_type(type);
   body.set_id(id);
-  if (QueryValue(request.query, "publish") == "true") body.set_publish(true);
+  MR_ASSIGN_OR_RETURN(const bool publish, QueryFlag(request.query, "publish"));
+  if (publish) body.set_publish(true);
   return ToJson(scripts_.Update(body));
 }
 
