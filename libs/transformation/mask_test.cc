@@ -6,7 +6,7 @@ namespace millrace::transformation {
 namespace {
 
 TEST_CASE("secrets are masked in every form they are written in") {
-  const Mask mask({"top secret", "abc", "quo\"ted", "top secret and more"});
+  const Mask mask({"top secret", "abc", "quo\"ted", "top secret and more", "é/+ x"});
   struct Case {
     const char* text;
     const char* masked;
@@ -17,6 +17,9 @@ TEST_CASE("secrets are masked in every form they are written in") {
       {"a top secret, a top secret", "a ***, a ***"},
       {"top secret and more", "***"},
       {"https://a.example/?key=top%20secret", "https://a.example/?key=***"},
+      {"https://a.example/?key=top+secret", "https://a.example/?key=***"},
+      {"%C3%A9%2F%2B%20x", "***"},
+      {"https://a.example/%c3%a9/+%20x?q=%c3%a9/++x", "https://a.example/***?q=***"},
       {"{\"k\":\"quo\\\"ted\"}", "{\"k\":\"***\"}"},
       {"quo\"ted", "***"},
       {"abc is too short to be looked for", "abc is too short to be looked for"},

@@ -4,6 +4,7 @@
 #include "millrace/config/v1/transformation_service.grpc.pb.h"
 #include "millrace/transformation/v1/report.pb.h"
 #include "services/control-plane/api_testing.h"
+#include "services/control-plane/secret_mask.h"
 
 namespace millrace::control_plane {
 namespace {
@@ -158,6 +159,22 @@ TEST_CASE("no secret comes out of a test run, a report or a check", "[test-run]"
   said += f.Ask("POST", kBase + "/t/test",
                 Json{{"code", "secret k\nthrow x"}, {"events", kEvents}}.dump())
               .body;
+TEST_CASE("a secret is masked in JSON within JSON, and in URLs", "[test-run]") {
+  config::v1::Workspace workspace;
+  auto* credential = workspace.add_credentials();
+  credential->set_secret(true);
+  credential->set_value("a \"b\"\n/é");
+  const SecretMask mask(workspace);
+  const std::string secret = credential->value();
+  const Json event = {{"plain", secret},
+                      {"json", Json{{"k", secret}}.dump()},
+                      {"url", "https://x/?k=a%20%22b%22%0A%2F%C3%A9"},
+                      {secret, 1}};
+  CHECK(
+      Json::parse(mask.Json(event.dump())) ==
+      Json{{"plain", "***"}, {"json", R"({"k":"***"})"}, {"url", "https://x/?k=***"}, {"***", 1}});
+}
+
   CHECK(said.find("Error: x***") != std::string::npos);
   const Json numbers =
       f.Post(kBase + "/test", {{"code", "log x"}, {"events", {{{"n", 12345678}}}}});

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
+#include <vector>
 
 #include "services/control-plane/event_json.h"
 #include "services/control-plane/script_draft.h"
@@ -33,38 +33,32 @@ Document Masked(const SecretMask& mask, const Document& json) {
   return json;
 }
 
-}  // namespace
-
-SecretMask::SecretMask(const config::v1::Workspace& workspace) {
+std::vector<std::string> SecretsOf(const config::v1::Workspace& workspace) {
+  std::vector<std::string> secrets;
   for (const auto& credential : workspace.credentials()) {
-    // Shorter ones would be found everywhere.
-    if (credential.secret() && credential.value().size() >= 4)
-      secrets_.push_back(credential.value());
+    if (credential.secret()) secrets.push_back(credential.value());
   }
-  std::sort(secrets_.begin(), secrets_.end(),
-            [](const std::string& a, const std::string& b) { return a.size() > b.size(); });
+  return secrets;
 }
 
+}  // namespace
+
+SecretMask::SecretMask(const config::v1::Workspace& workspace)
+    : needed_(!SecretsOf(workspace).empty()), mask_(SecretsOf(workspace)) {}
+
 std::string SecretMask::Text(std::string_view text) const {
-  std::string masked(text);
-  for (const std::string& secret : secrets_) {
-    for (size_t at = masked.find(secret); at != std::string::npos;
-         at = masked.find(secret, at + 3)) {
-      masked.replace(at, secret.size(), "***");
-    }
-  }
-  return masked;
+  return mask_.Apply(std::string(text));
 }
 
 std::string SecretMask::Json(std::string_view json) const {
-  if (secrets_.empty()) return std::string(json);
+  if (!needed_) return std::string(json);
   const auto parsed = ParseJson(json);
   if (!parsed.ok()) return Text(json);
   return Masked(*this, *parsed).dump(-1, ' ', false, Document::error_handler_t::replace);
 }
 
 Status SecretMask::Apply(const Status& status) const {
-  if (status.ok() || secrets_.empty()) return status;
+  if (status.ok() || !needed_) return status;
   const Status masked = MakeStatus(status.code(), Text(Message(status)));
   config::v1::CodeFaults faults = FaultsOf(status);
   if (faults.faults().empty()) return masked;

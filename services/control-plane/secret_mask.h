@@ -2,9 +2,9 @@
 
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "libs/base/status.h"
+#include "libs/transformation/mask.h"
 #include "millrace/config/v1/workspace.pb.h"
 
 namespace millrace::control_plane {
@@ -21,7 +21,8 @@ class SecretMask {
   Status Apply(const Status& status) const;
 
  private:
-  std::vector<std::string> secrets_;  // longest first
+  const bool needed_;
+  const transformation::Mask mask_;
 };
 
 }  // namespace millrace::control_plane
