@@ -1,7 +1,10 @@
 #include "services/control-plane/event_json.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+#include "libs/config/json_text.h"
 
 namespace millrace::control_plane {
 namespace {
@@ -34,8 +37,9 @@ StatusOr<nlohmann::json> ParseJson(std::string_view text) {
   if (Depth(text) > kMaxDepth) {
     return Error(StatusCode::kInvalidArgument, "the JSON is nested more than {} levels deep", kMaxDepth);
   }
-  nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  if (json.is_discarded()) return MakeStatus(StatusCode::kInvalidArgument, "the body is not JSON");
+  auto json = config::ParseJsonText(text);
+  if (!json.ok())
+    return Error(StatusCode::kInvalidArgument, "the body is {}", Message(json.status()));
   return json;
 }
 

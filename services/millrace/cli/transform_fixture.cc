@@ -6,6 +6,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/file.h"
+#include "libs/config/json_text.h"
 
 namespace millrace::cli {
 namespace {
@@ -166,8 +167,10 @@ std::string Indented(const std::string& text) {
 
 StatusOr<std::vector<Fixture>> ReadFixtures(const std::string& file) {
   MR_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
-  Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded()) return Error(StatusCode::kInvalidArgument, "{} is not JSON", file);
+  auto parsed = config::ParseJsonText(text);
+  if (!parsed.ok())
+    return Error(StatusCode::kInvalidArgument, "{} is {}", file, Message(parsed.status()));
+  Json json = *std::move(parsed);
   if (!json.is_array()) json = Json::array({json});
   std::vector<Fixture> fixtures;
   for (size_t i = 0; i < json.size(); ++i) {

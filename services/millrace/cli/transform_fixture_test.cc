@@ -52,7 +52,9 @@ TEST_CASE("a fixture that is none is told why", "[cli]") {
   const auto c = GENERATE(values<Case>({
       {R"({"event":{},"expect":{"events":[]}})", ""},
       {R"([{"event":{},"expect":{"dropped":true}},{"events":[{}],"expect":{"error":"x"}}])", ""},
-      {"{", " is not JSON"},
+      {"{",
+       " is not JSON: line 1, column 2: syntax error while parsing object key - unexpected end of "
+       "input; expected string literal"},
       {"5", ": a fixture must be an object"},
       {R"({"expect":{"events":[]}})", ": there is no 'event' and no 'events'"},
       {R"({"event":{}})", ": there is no 'expect'"},

@@ -12,6 +12,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/hash.h"
 #include "libs/base/ids.h"
+#include "libs/config/json_text.h"
 #include "libs/transformation/factory.h"
 #include "libs/transformation/memory_state.h"
 #include "services/millrace/cli/runner.h"
@@ -97,9 +98,10 @@ class Pipe {
 
  private:
   void Add(std::string line, std::vector<Input>* inputs, std::vector<int>* numbers) {
-    const Json event = Json::parse(line, nullptr, false);
-    if (!event.is_object()) {
-      std::cerr << "millrace: line " << number_ << " is not a JSON object\n";
+    const auto parsed = config::ParseJsonText(line);
+    if (!parsed.ok() || !parsed->is_object()) {
+      const std::string_view fault = parsed.ok() ? "not a JSON object" : Message(parsed.status());
+      std::cerr << "millrace: line " << number_ << " of the input is " << fault << "\n";
       good_ = false;
       return;
     }
@@ -113,6 +115,7 @@ class Pipe {
                        .seed = NewUuid(),
                        .user = user.empty() ? 0 : Sha256Prefix128(user)[0]});
     numbers->push_back(number_);
+    const Json& event = *parsed;
   }
 
   void Show(const Output& output, int number) {

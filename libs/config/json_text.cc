@@ -1,0 +1,28 @@
+#include "libs/config/json_text.h"
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+
+namespace millrace::config {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr size_t kMaxReason = 300;
+
+}  // namespace
+
+StatusOr<Json> ParseJsonText(std::string_view text) {
+  try {
+    return Json::parse(text);
+  } catch (const Json::exception& fault) {
+    std::string_view reason = fault.what();
+    constexpr std::string_view kBefore = "parse error at ";
+    const size_t place = reason.find(kBefore);
+    if (place != std::string_view::npos) reason.remove_prefix(place + kBefore.size());
+    return Error(StatusCode::kInvalidArgument, "not JSON: {}", reason.substr(0, kMaxReason));
+  }
+}
+
+}  // namespace millrace::config
