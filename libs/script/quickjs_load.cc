@@ -199,6 +199,8 @@ StatusOr<Inspection> QuickJsInstance::Inspect(SourceFault* fault) {
   SourceFault found;
   std::string stack;
   TakeException(&found.message, &stack);
+  // The engine shows the token, and the end has no text.
+  if (found.message.ends_with(": ''")) found.message = "SyntaxError: unexpected end of the code";
   const SourcePlace place = FirstPlace(stack);
   found.line = place.line;
   found.column = place.column;

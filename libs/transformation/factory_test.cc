@@ -32,6 +32,8 @@ TEST_CASE("Check says what is wrong, and where") {
        "transformEvent(event, metadata)', or transformBatch(events, metadata)"},
       {"two entries", "export const transformEvent = (e) => e, transformBatch = (e) => e;",
        "transformation: transformEvent and transformBatch are both exported: keep one"},
+      {"an end too soon", "export function transformEvent(e) {\n  return e;\n",
+       "transformation:3:1: SyntaxError: unexpected end of the code"},
       {"no such library", "import {a} from 'nowhere';\nexport const transformEvent = (e) => e;",
        "transformation:1:17: import from nowhere failed. Module not found. The workspace has: "
        "maths, "
