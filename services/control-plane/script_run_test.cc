@@ -128,6 +128,18 @@ TEST_CASE("test runs refuse what they cannot run", "[test-run]") {
   CHECK(Message(response).find(c.message) != std::string::npos);
 }
 
+TEST_CASE("a test run ends when its outputs are too much", "[test-run]") {
+  Fixture f;
+  const std::string code = "set a " + std::string(300'000, 'x');
+  const auto events = [](size_t count) { return Json(count, Json{{"type", "track"}}); };
+  CHECK(f.Post(kBase + "/test", {{"code", code}, {"events", events(10)}})["produced"] == 10);
+  const http::Response response =
+      f.Ask("POST", kBase + "/test", Json{{"code", code}, {"events", events(40)}}.dump());
+  CHECK(response.status == 400);
+  CHECK_THAT(Message(response), Catch::StartsWith("the first 20 of 40 events made 600") &&
+                                    Catch::Contains("give fewer events"));
+}
+
 TEST_CASE("a test run that hangs holds up no other call, and ends with the control plane",
           "[test-run]") {
   Fixture f;
@@ -147,18 +159,6 @@ TEST_CASE("a test run that hangs holds up no other call, and ends with the contr
   }
 }
 
-TEST_CASE("no secret comes out of a test run, a report or a check", "[test-run]") {
-  Fixture f;
-  const std::string value = "s3cr3t-value-98765";
-  CHECK(f.Ask("PUT", "/api/v1/credentials/k", Json{{"value", value}}.dump()).status == 200);
-  CHECK(f.Ask("PUT", "/api/v1/credentials/number", R"({"value": "12345678"})").status == 200);
-  f.Post(kBase + "?publish=true", {{"name", "t"}, {"code", "set a 1\nsecret k"}});
-  std::string said =
-      f.Ask("POST", kBase + "/t/test", Json{{"code", "secret k"}, {"events", kEvents}}.dump()).body;
-  CHECK(said.find("the secret is ***") != std::string::npos);
-  said += f.Ask("POST", kBase + "/t/test",
-                Json{{"code", "secret k\nthrow x"}, {"events", kEvents}}.dump())
-              .body;
 TEST_CASE("a secret is masked in JSON within JSON, and in URLs", "[test-run]") {
   config::v1::Workspace workspace;
   auto* credential = workspace.add_credentials();
@@ -175,6 +175,18 @@ TEST_CASE("a secret is masked in JSON within JSON, and in URLs", "[test-run]") {
       Json{{"plain", "***"}, {"json", R"({"k":"***"})"}, {"url", "https://x/?k=***"}, {"***", 1}});
 }
 
+TEST_CASE("no secret comes out of a test run, a report or a check", "[test-run]") {
+  Fixture f;
+  const std::string value = "s3cr3t-value-98765";
+  CHECK(f.Ask("PUT", "/api/v1/credentials/k", Json{{"value", value}}.dump()).status == 200);
+  CHECK(f.Ask("PUT", "/api/v1/credentials/number", R"({"value": "12345678"})").status == 200);
+  f.Post(kBase + "?publish=true", {{"name", "t"}, {"code", "set a 1\nsecret k"}});
+  std::string said =
+      f.Ask("POST", kBase + "/t/test", Json{{"code", "secret k"}, {"events", kEvents}}.dump()).body;
+  CHECK(said.find("the secret is ***") != std::string::npos);
+  said += f.Ask("POST", kBase + "/t/test",
+                Json{{"code", "secret k\nthrow x"}, {"events", kEvents}}.dump())
+              .body;
   CHECK(said.find("Error: x***") != std::string::npos);
   const Json numbers =
       f.Post(kBase + "/test", {{"code", "log x"}, {"events", {{{"n", 12345678}}}}});

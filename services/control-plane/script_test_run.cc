@@ -29,6 +29,15 @@ using transformation::Output;
 // next.
 constexpr size_t kBatch = 10;
 constexpr uint32_t kDefaultLast = 10;
+/// Outputs and logs of one run: more would take memory from the events when all is one process.
+constexpr size_t kMaxOutputBytes = 4 << 20;
+
+size_t SizeOf(const Output& output) {
+  size_t size = output.error.size() + output.stack.size();
+  for (const Bytes& event : output.events) size += event.view().size();
+  for (const std::string& line : output.log) size += line.size();
+  return size;
+}
 
 /// What a run that is waited for, perhaps in vain, shares with its callback.
 struct Waiting {
@@ -257,6 +266,7 @@ StatusOr<std::vector<Output>> ScriptTestRun::RunVersion(
   for (const RealEvent& event : plan.events)
     waiting->message_ids.push_back(event.meta.message_id());
   std::vector<Output> outputs;
+  size_t output_bytes = 0;
   while (outputs.size() < plan.events.size()) {
     const size_t begin = outputs.size();
     if (stop.stop_requested())
@@ -292,8 +302,18 @@ StatusOr<std::vector<Output>> ScriptTestRun::RunVersion(
                    "the code faster",
                    kDeadline.count(), begin, plan.events.size());
     }
-    for (Output& output : *waiting->outputs) outputs.push_back(std::move(output));
+    for (Output& output : *waiting->outputs) {
+      output_bytes += SizeOf(output);
+      outputs.push_back(std::move(output));
+    }
     waiting->outputs.reset();
+    if (output_bytes > kMaxOutputBytes) {
+      return Error(
+          StatusCode::kInvalidArgument,
+          "the first {} of {} events made {} bytes of outputs and logs, the limit of a run "
+          "is {}; give fewer events, or return less",
+          outputs.size(), plan.events.size(), output_bytes, kMaxOutputBytes);
+    }
   }
   return outputs;
 }
