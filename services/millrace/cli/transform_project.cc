@@ -3,7 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
+#include <string_view>
 
 #include "libs/base/file.h"
 #include "libs/config/settings.h"
@@ -27,10 +29,23 @@ std::vector<fs::path> List(const fs::path& folder) {
   return paths;
 }
 
+/// What the server takes too.
+bool IsImportName(std::string_view name) {
+  const auto letter_or_digit = [](unsigned char c) { return std::isalnum(c) != 0; };
+  return !name.empty() && std::islower(static_cast<unsigned char>(name.front())) != 0 &&
+         std::all_of(name.begin(), name.end(), letter_or_digit);
+}
+
 Status AddLibraries(const fs::path& folder, config::v1::Workspace* workspace) {
   for (const fs::path& path : List(folder)) {
-    if (path.extension() != ".js") continue;
     const std::string name = path.stem();
+    if (path.extension() != ".js" || name.starts_with('.')) continue;
+    if (!IsImportName(name)) {
+      return Error(StatusCode::kInvalidArgument,
+                   "{}: a library is imported by the name of its file, which must be letters and "
+                   "digits in camelCase, e.g. myLibrary.js",
+                   path.string());
+    }
     const auto& known = workspace->library_versions();
     if (std::any_of(known.begin(), known.end(),
                     [&](const auto& one) { return one.import_name() == name; })) {

@@ -75,6 +75,7 @@ TEST_CASE("a project that is none is told why", "[cli]") {
        "holds no transformation: a folder with transformation.js or rules.yaml is one"},
       {"x/credentials.yaml", "- a", "write 'key: value' lines"},
       {"x/credentials.yaml", "key: 7", "the value of 'key' is no text; put it in quotes"},
+      {"x/libraries/my-text.js", "", "my-text.js: a library is imported by the name of its file"},
       {"x/rules.yaml", "", "has both transformation.js and rules.yaml; keep one"},
   }));
   CAPTURE(c.file);

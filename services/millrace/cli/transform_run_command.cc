@@ -49,6 +49,7 @@ class LineReader {
         return Error(StatusCode::kUnavailable, "standard input: {}", std::strerror(errno));
       }
       rest_.append(buffer, static_cast<size_t>(count));
+      SkipMark();
       ended_ = count == 0;
       if (ended_ && !rest_.empty()) rest_.push_back('\n');
       size_t at = 0;
@@ -62,7 +63,16 @@ class LineReader {
   }
 
  private:
+  /// Some editors write a byte order mark at the start.
+  void SkipMark() {
+    constexpr std::string_view kMark = "\xEF\xBB\xBF";
+    if (begun_ || rest_.size() < kMark.size()) return;
+    begun_ = true;
+    if (rest_.starts_with(kMark)) rest_.erase(0, kMark.size());
+  }
+
   std::string rest_;
+  bool begun_ = false;
   bool ended_ = false;
 };
 
@@ -105,6 +115,7 @@ class Pipe {
       good_ = false;
       return;
     }
+    const Json& event = *parsed;
     Json own = Json::object();
     if (event.contains("messageId")) own["messageId"] = event["messageId"];
     std::string user = Text(event, "userId");
@@ -115,7 +126,6 @@ class Pipe {
                        .seed = NewUuid(),
                        .user = user.empty() ? 0 : Sha256Prefix128(user)[0]});
     numbers->push_back(number_);
-    const Json& event = *parsed;
   }
 
   void Show(const Output& output, int number) {

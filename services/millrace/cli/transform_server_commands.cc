@@ -97,12 +97,20 @@ struct ShadowArguments {
   bool stop = false;
 };
 
-/// What the shadow's outputs were like so far.
+std::string Running(const Json& shadow) {
+  return shadow.empty() ? "no shadow runs"
+                        : fmt::format("version {} runs in the shadow on {} of 1000 events",
+                                      Text(shadow, "number"), Text(shadow, "permille"));
+}
+
+/// What runs in the shadow, and what its outputs were like so far.
 StatusOr<int> ShowShadow(const Target& target, const std::string& name) {
   MR_ASSIGN_OR_RETURN(const Json report, CallApiJson(target, {.path = PathOf(name, "/report")}));
   if (target.json) return 0;
+  MR_ASSIGN_OR_RETURN(const Json script, CallApiJson(target, {.path = PathOf(name)}));
   const Json shadows = report.value("shadows", Json::array());
-  if (shadows.empty()) Print("no version of '" + name + "' has run in the shadow yet\n");
+  Print(Running(script.value("shadow", Json::object())) +
+        (shadows.empty() ? "; nothing was compared yet\n" : "\n"));
   for (const Json& one : shadows) {
     Print(fmt::format("version {}: compared {}, equal {}, different {}, failed {}\n",
                       Text(one, "versionId"), Text(one, "compared"), Text(one, "equal"),
@@ -128,13 +136,13 @@ StatusOr<int> Shadow(const Target& target, const ShadowArguments& arguments) {
   }
   MR_ASSIGN_OR_RETURN(const Json answer, CallApiJson(target, std::move(request)));
   if (target.json) return 0;
+  if (arguments.stop) {
+    Print(answer.value("changed", true) ? "the shadow has ended\n" : "no shadow ran\n");
+    return 0;
+  }
   const Json script = answer.value("script", Json::object());
-  const Json shadow = script.value("shadow", Json::object());
-  Print(shadow.empty()
-            ? "no shadow runs\n"
-            : fmt::format("version {} runs in the shadow on {} of 1000 events; see 'millrace "
-                          "transform shadow {}'\n",
-                          Text(shadow, "number"), Text(shadow, "permille"), arguments.name));
+  Print(fmt::format("{}; see 'millrace transform shadow {}'\n",
+                    Running(script.value("shadow", Json::object())), arguments.name));
   return 0;
 }
 

@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <iostream>
 #include <memory>
 
 #include "libs/base/clock.h"
@@ -50,7 +51,12 @@ class TestRun {
   }
 
   int Finish() const {
-    Print(fmt::format("{} passed, {} failed\n", passed_, failed_));
+    const std::string sum = fmt::format("{} passed, {} failed\n", passed_, failed_);
+    // What is read by a program holds nothing but JSON.
+    if (arguments_.json)
+      std::cerr << sum;
+    else
+      Print(sum);
     return failed_ == 0 ? 0 : 1;
   }
 
