@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -148,6 +150,66 @@ TEST_CASE("a disk that fails again and again does not use up the quota", "[local
   INFO(Message(status));
   REQUIRE(status.ok());
   CHECK(ReadBack(*log, "t") == Strings{"first", "second"});
+}
+
+/// A disk smaller than the quota.
+class SmallDisk final : public WeakIo {
+ public:
+  SmallDisk(std::string folder, uint64_t bytes) : folder_(std::move(folder)), bytes_(bytes) {}
+  Status Allocate(int fd, uint64_t bytes) override {
+    struct stat info {};
+    REQUIRE(::fstat(fd, &info) == 0);
+    const auto before = static_cast<uint64_t>(info.st_size);
+    if (bytes > before && bytes - before > FreeBytes(folder_)) {
+      return Error(StatusCode::kUnavailable, "no space left on device");
+    }
+    return WeakIo::Allocate(fd, bytes);
+  }
+  uint64_t FreeBytes(const std::string& /*folder*/) override {
+    uint64_t used = 0;
+    for (const auto& file : std::filesystem::directory_iterator(folder_)) used += file.file_size();
+    return bytes_ - std::min(bytes_, used);
+  }
+
+ private:
+  const std::string folder_;
+  const uint64_t bytes_;
+};
+
+TEST_CASE("a full disk counts as a full log, which is free again once it is read", "[local_log]") {
+  TestFolder folder;
+  SmallDisk io(folder.path(), 4 << 20);
+  const auto log =
+      Open({.path = folder.path(), .quota_bytes = 1 << 30, .segment_bytes = kSegment, .io = &io});
+  for (const char* topic : {"in", "out"}) REQUIRE(log->EnsureTopic(topic, {}).ok());
+  const auto consumer = *log->NewConsumer({.group = "g"});
+  REQUIRE(consumer->Subscribe({"in"}).ok());
+  REQUIRE(consumer->Poll({.max_records = 1, .timeout = std::chrono::milliseconds(0)}).ok());
+  const std::string value(4000, 'q');
+  int64_t appended = 0;
+  for (int cycle = 0; cycle < 3; ++cycle) {
+    CAPTURE(cycle);
+    Status status = AppendOne(*log, "in", value);
+    for (int64_t most = appended + 2000; status.ok() && appended < most; ++appended) {
+      status = AppendOne(*log, "in", value);
+    }
+    appended = log->Describe("in")->at(0).end_offset;
+    CHECK(status.code() == StatusCode::kResourceExhausted);
+    // What is there can be moved on.
+    const auto transaction = *log->NewTransaction("worker");
+    for (int i = 0; i < 20; ++i) {
+      REQUIRE(transaction->Begin().ok());
+      const TopicRecord moved{"out", {.value = value, .partition = 0}};
+      REQUIRE(transaction->Append({&moved, 1}).ok());
+      const Status committed = transaction->Commit();
+      INFO(Message(committed));
+      CHECK(committed.ok());
+    }
+    const CommittedOffset all{{"in", 0}, appended, ""};
+    REQUIRE(consumer->Commit({&all, 1}).ok());
+    for (int i = 0; i < 200; ++i) REQUIRE(AppendOne(*log, "in", value).ok());
+    appended += 200;
+  }
 }
 
 /// Spoils the first occurrence of `text` in the journal.

@@ -62,6 +62,7 @@ class FaultIo final : public Io {
     if (Due()) return Error(StatusCode::kUnavailable, "sync failed");
     return SystemIo().Sync(fd);
   }
+  uint64_t FreeBytes(const std::string& folder) override { return SystemIo().FreeBytes(folder); }
 
  private:
   bool Due() { return ++calls_ == failing_ || (calls_ == failing_ + 1 && failing_ % 2 == 0); }

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <limits>
 
 namespace millrace::event_log {
 namespace {
@@ -43,6 +45,12 @@ class SystemIoImpl final : public Io {
   Status Sync(int fd) override {
     if (::fdatasync(fd) != 0) return SystemError("sync");
     return OkStatus();
+  }
+
+  uint64_t FreeBytes(const std::string& folder) override {
+    struct statvfs info {};
+    if (::statvfs(folder.c_str(), &info) != 0) return std::numeric_limits<int64_t>::max();
+    return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
   }
 };
 

@@ -21,6 +21,8 @@ class Io {
   virtual Status Write(int fd, std::string_view data, uint64_t position) = 0;
   /// Makes what was written durable.
   virtual Status Sync(int fd) = 0;
+  /// What the disk of `folder` has left for us; very many when it does not say.
+  virtual uint64_t FreeBytes(const std::string& folder) = 0;
 };
 
 /// The operating system; lives for the whole process.

@@ -45,7 +45,8 @@ Status NoSuchTopic(std::string_view name) {
 
 }  // namespace
 
-LocalLog::LocalLog(const LocalLogOptions& options) : options_(options) {}
+LocalLog::LocalLog(const LocalLogOptions& options)
+    : options_(options), quota_(options.quota_bytes) {}
 
 LocalLog::~LocalLog() {
   if (writer_.joinable()) {
@@ -108,8 +109,11 @@ bool LocalLog::Closes(const Topic& topic) const {
 }
 
 Status LocalLog::QuotaReached() const {
-  return Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes",
-               options_.quota_bytes);
+  if (quota_ < options_.quota_bytes) {
+    return Error(StatusCode::kResourceExhausted, "the disk has room for {} bytes of the log only",
+                 quota_);
+  }
+  return Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes", quota_);
 }
 
 Batch& LocalLog::OpenBatch(size_t bytes, Room room) {

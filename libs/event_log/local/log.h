@@ -94,6 +94,7 @@ class LocalLog final : public EventLog {
   Status Roll(size_t bytes, Room room);
   StatusOr<std::unique_ptr<Segment>> NewSegment();
   Status Grow(Segment& segment, uint64_t bytes, Room room);
+  void MeasureDisk(uint64_t besides);
   uint64_t LimitOf(Room room) const;
   uint64_t InUse() const;
   // With mu_ held.
@@ -147,6 +148,7 @@ class LocalLog final : public EventLog {
   uint64_t next_batch_ = 1;
   size_t in_flight_ = 0;
   std::array<bool, kLimitedRooms> full_{};  // by Room: refused until something is freed
+  uint64_t quota_ = 0;                      // what the disk has room for, at most the options'
   bool stop_ = false;
   bool writer_waits_ = false;
   bool maintenance_due_ = false;  // the writer's own

@@ -42,10 +42,16 @@ uint64_t LocalLog::InUse() const {
 }
 
 uint64_t LocalLog::LimitOf(Room room) const {
-  const uint64_t reserve =
-      std::min(options_.quota_bytes / 4, kReservedSegments * options_.segment_bytes);
-  return options_.quota_bytes - reserve * static_cast<uint64_t>(Room::kClosing) +
+  const uint64_t reserve = std::min(quota_ / 4, kReservedSegments * options_.segment_bytes);
+  return quota_ - reserve * static_cast<uint64_t>(Room::kClosing) +
          reserve * static_cast<uint64_t>(room);
+}
+
+/// A disk with less room than the quota is the quota, so that it is never quite full.
+void LocalLog::MeasureDisk(uint64_t besides) {
+  const uint64_t free = options_.io->FreeBytes(options_.path);
+  MutexLock lock(mu_);
+  quota_ = std::min(options_.quota_bytes, DiskUsed() + besides + free);
 }
 
 /// Writes that may go far take the disk past the limit of those that may not, which are told here.
@@ -53,7 +59,7 @@ void LocalLog::NoteFull() {
   for (size_t room = 0; room < full_.size(); ++room) {
     if (full_[room] || InUse() <= LimitOf(static_cast<Room>(room))) continue;
     full_[room] = true;
-    log::Warning("local log: {} of {} bytes are in use: {}", InUse(), options_.quota_bytes,
+    log::Warning("local log: {} of {} bytes are in use: {}", InUse(), quota_,
                  room == 0 ? "no new events are taken" : "events wait where they are");
   }
 }
@@ -79,6 +85,7 @@ Status LocalLog::MakeRoom(size_t bytes, Room room) {
 
 Status LocalLog::Grow(Segment& segment, uint64_t bytes, Room room) {
   if (bytes <= segment.allocated) return OkStatus();
+  MeasureDisk(segments_.contains(segment.id) ? 0 : segment.allocated);
   const uint64_t step = segment.allocated == 0 ? kFirstGrowth : kGrowth;
   uint64_t target =
       std::max(bytes, std::min<uint64_t>(segment.allocated + step, options_.segment_bytes));
@@ -299,6 +306,7 @@ void LocalLog::Trim(bool pressed) {
 
 void LocalLog::Maintain(bool pressed) {
   maintenance_due_ = false;
+  if (pressed) MeasureDisk(0);
   Trim(pressed);
   if (pressed) BeginFileIfNeeded();
   Retire();

@@ -41,6 +41,7 @@ class WeakIo : public Io {
     unsynced_.erase(paths_.at(fd));
     return OkStatus();
   }
+  uint64_t FreeBytes(const std::string& folder) override { return SystemIo().FreeBytes(folder); }
 
   /// With no log open.
   void LosePower() {
