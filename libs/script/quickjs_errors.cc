@@ -3,6 +3,12 @@
 #include "libs/script/stack_text.h"
 
 namespace millrace::script {
+namespace {
+
+constexpr int kMostCauses = 4;
+constexpr size_t kMostStackBytes = 16 << 10;
+
+}  // namespace
 
 std::string QuickJsInstance::ToText(JSValueConst value) {
   constexpr size_t kMaxBytes = 16 << 10;
@@ -31,6 +37,31 @@ std::string QuickJsInstance::TextOfThrown(JSValueConst value) {
   return says ? text : "the script threw " + text;
 }
 
+void QuickJsInstance::AddCauses(JSValueConst error, int most, std::string* stack) {
+  const auto add = [&](JSValue cause) {
+    if (JS_IsException(cause)) JS_FreeValue(context_, JS_GetException(context_));
+    if (JS_IsException(cause) || JS_IsUndefined(cause)) return false;
+    *stack += "Caused by: " + TextOfThrown(cause) + "\n";
+    if (JS_IsError(cause)) {
+      JSValue trace = JS_GetPropertyStr(context_, cause, "stack");
+      if (JS_IsString(trace)) *stack += UsersStack(ToText(trace));
+      if (JS_IsException(trace)) JS_FreeValue(context_, JS_GetException(context_));
+      JS_FreeValue(context_, trace);
+      AddCauses(cause, most - 1, stack);
+    }
+    JS_FreeValue(context_, cause);
+    return true;
+  };
+  if (most <= 0 || stack->size() > kMostStackBytes) return;
+  add(JS_GetPropertyStr(context_, error, "cause"));
+  JSValue errors = JS_GetPropertyStr(context_, error, "errors");  // of an AggregateError
+  if (JS_IsException(errors)) JS_FreeValue(context_, JS_GetException(context_));
+  for (int i = 0; JS_IsArray(errors) && i < most && stack->size() <= kMostStackBytes; ++i) {
+    if (!add(JS_GetPropertyUint32(context_, errors, static_cast<uint32_t>(i)))) break;
+  }
+  JS_FreeValue(context_, errors);
+}
+
 ErrorClass QuickJsInstance::ClassOf(std::string_view message) const {
   if (writer_ && writer_->refused()) return ErrorClass::kResultTooLarge;
   // The engine's own words, not those of an error that the script made.
@@ -55,6 +86,7 @@ ErrorClass QuickJsInstance::TakeException(std::string* message, std::string* sta
       JSValue trace = JS_GetPropertyStr(context_, exception, "stack");
       if (JS_IsString(trace)) *stack = UsersStack(ToText(trace));
       JS_FreeValue(context_, trace);
+      AddCauses(exception, kMostCauses, stack);
     }
     error_class = ClassOf(*message);
     if (error_class == ErrorClass::kMemory) *message = OutOfMemory();

@@ -79,6 +79,8 @@ class QuickJsInstance final : public Instance {
   // quickjs_errors.cc
   /// Takes the pending exception as text and says of what class it is.
   ErrorClass TakeException(std::string* message, std::string* stack);
+  /// Adds what an error was caused by, and what an AggregateError holds.
+  void AddCauses(JSValueConst error, int most, std::string* stack);
   Status LoadFault(std::string_view where);
   ErrorClass ClassOf(std::string_view message) const;
   std::string OutOfMemory() const;

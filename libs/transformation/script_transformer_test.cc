@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <future>
 
 #include "libs/transformation/transformer_testing.h"
@@ -239,6 +240,25 @@ TEST_CASE("stacks are in the user's own lines") {
   CHECK(outputs[0].error == "ReferenceError: missing is not defined");
   CHECK(outputs[0].stack ==
         "    at add (library adder:3:14)\n    at transformEvent (transformation:3:14)\n");
+}
+
+TEST_CASE("an error tells what it was caused by") {
+  TestFactory test;
+  const auto stack = [&](const std::string& body) {
+    return test.Outputs("export async function transformEvent(e) {\n" + body + "\n}", {"{}"})[0]
+        .stack;
+  };
+  CHECK(stack("throw new Error('outer', {cause: new TypeError('inner')});") ==
+        "    at transformEvent (transformation:2:38)\n"
+        "Caused by: TypeError: inner\n"
+        "    at transformEvent (transformation:2:38)\n");
+  CHECK_THAT(stack("await Promise.any([Promise.reject(new Error('a')), Promise.reject({b: 1})]);"),
+             Catch::Contains("Caused by: Error: a\n") &&
+                 Catch::EndsWith("Caused by: the script threw {\"b\":1}\n"));
+  const std::string round = stack("const a = new Error('a'); a.cause = a; throw a;");
+  CHECK(std::count(round.begin(), round.end(), '\n') == 9);
+  CHECK(stack("const a = new Error('a'); Object.defineProperty(a, 'cause', {get() { throw 1; }}); "
+              "throw a;") == "    at transformEvent (transformation:2:15)\n");
 }
 
 TEST_CASE("an error of the host has a stack in the user's own lines, and nothing but those") {
