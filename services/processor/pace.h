@@ -20,7 +20,7 @@ class BatchPace {
       limit_ = Clamp(limit_ * 2);
     }
   }
-  /// The batch was too much for the memory, or for the time.
+  /// The batch was too much for the memory, the log, or the time.
   void TooMuch(size_t events) { limit_ = Clamp(events / 16); }
 
  private:

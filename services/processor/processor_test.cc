@@ -23,6 +23,27 @@ TEST_CASE("What travels beside an event stays small, however long its name", "[p
   CHECK(meta.event_name() == std::string(1024, 'x'));
 }
 
+TEST_CASE("A batch whose outputs find no room in the log is moved in parts", "[processor]") {
+  Fixture f;
+  f.appender.reset();
+  f.log = *event_log::OpenLocalLog({.path = f.folder.path() + "/small",
+                                    .quota_bytes = 4 << 20,
+                                    .segment_bytes = 256 << 10,
+                                    .closing_topics = {"dedup", "counters"}});
+  for (const auto topic : {event_log::kIngestTopic, event_log::kDedupTopic}) {
+    REQUIRE(f.log->EnsureTopic(std::string(topic), {.partitions = 2}).ok());
+  }
+  f.appender = *f.log->NewAppender();
+  for (int i = 0; i < 12; ++i) {
+    f.Send("s1", std::to_string(i), R"(,"properties":{"text":")" + std::string(100'000, 'x') + R"("})");
+  }
+  f.Start();  // two destinations: twice as much as was read
+  (void)f.WaitUntilCounted();
+  f.Stop();
+  CHECK(f.Values("destination.d1").size() == 12);
+  CHECK(f.Values("destination.d2").size() == 12);
+}
+
 TEST_CASE("Every event is counted once and goes where it belongs", "[processor]") {
   Fixture f;
   f.Start();

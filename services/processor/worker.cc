@@ -94,8 +94,10 @@ Status Worker::Round(const std::stop_token& stop) {
   MR_RETURN_IF_ERROR(Failpoint("processor.after_poll"));
   const MonotonicTime began = deps_.clock.Monotonic();
   const Status status = Process(*records);
+  // kUnavailable: the log may have no room for the outputs of so many.
   const bool too_much = status.code() == StatusCode::kResourceExhausted ||
-                        status.code() == StatusCode::kDeadlineExceeded;
+                        status.code() == StatusCode::kDeadlineExceeded ||
+                        status.code() == StatusCode::kUnavailable;
   if (too_much)
     pace_.TooMuch(records->records.size());
   else
