@@ -18,9 +18,10 @@ StatusOr<Json> ParseJsonText(std::string_view text) {
     return Json::parse(text);
   } catch (const Json::exception& fault) {
     std::string_view reason = fault.what();
-    constexpr std::string_view kBefore = "parse error at ";
-    const size_t place = reason.find(kBefore);
-    if (place != std::string_view::npos) reason.remove_prefix(place + kBefore.size());
+    for (const std::string_view before : {"] ", "parse error at "}) {
+      const size_t place = reason.find(before);
+      if (place != std::string_view::npos) reason.remove_prefix(place + before.size());
+    }
     return Error(StatusCode::kInvalidArgument, "not JSON: {}", reason.substr(0, kMaxReason));
   }
 }

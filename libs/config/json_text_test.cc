@@ -18,7 +18,7 @@ TEST_CASE("what is no JSON is told with line and column") {
       {"{'a': 1}", "not JSON: line 1, column 2: "},
       {"[1] 2", "not JSON: line 1, column 5: "},
       {R"({"a": "\ud800"})", "not JSON: line 1, column 14: "},
-      {R"({"a": 1e999})", "not JSON: "},
+      {R"({"a": 1e999})", "not JSON: number overflow parsing '1e999'"},
   }));
   CAPTURE(c.text);
   const auto parsed = ParseJsonText(c.text);
