@@ -1,5 +1,6 @@
 #include "libs/event/scan.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -8,6 +9,8 @@
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
+
+#include "libs/event/blocks.h"
 
 namespace millrace::event::scan {
 namespace {
@@ -29,48 +32,30 @@ const char* FindStringStop(const char* at, const char* end) {
   return at;
 }
 
-// The next quote, bracket or brace, or `end`. Brackets and braces differ in bit 5 only.
-const char* FindStructure(const char* at, const char* end) {
-#if defined(__SSE2__)
-  const __m128i quote = _mm_set1_epi8('"');
-  const __m128i bit = _mm_set1_epi8(0x20);
-  const __m128i open = _mm_set1_epi8('{');
-  const __m128i close = _mm_set1_epi8('}');
-  while (end - at >= 16) {
-    const __m128i block = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-    const __m128i folded = _mm_or_si128(block, bit);
-    const __m128i found = _mm_or_si128(
-        _mm_cmpeq_epi8(block, quote),
-        _mm_or_si128(_mm_cmpeq_epi8(folded, open), _mm_cmpeq_epi8(folded, close)));
-    const auto hits = static_cast<uint32_t>(_mm_movemask_epi8(found));
-    if (hits != 0) return at + std::countr_zero(hits);
-    at += 16;
-  }
-#endif
-  while (at != end && *at != '"' && *at != '{' && *at != '}' && *at != '[' && *at != ']') ++at;
-  return at;
-}
-
 // `at` stands on `{` or `[`.
 const char* SkipNested(const char* at, const char* end, int* depth) {
   int level = 0;
   int deepest = 0;
-  while (true) {
-    at = FindStructure(at, end);
-    if (at == end) return nullptr;
-    if (*at == '"') {
-      at = SkipString(at, end);
-      if (at == nullptr) return nullptr;
-      continue;
+  BlockState state;
+  char last[64];
+  for (; at < end; at += 64) {
+    const char* bytes = at;
+    if (end - at < 64) {
+      std::memset(last, ' ', sizeof last);
+      std::memcpy(last, at, static_cast<size_t>(end - at));
+      bytes = last;
     }
-    if ((*at | 0x20) == '{') {
-      if (++level > deepest) deepest = level;
-    } else if (--level == 0) {
-      if (depth != nullptr && deepest > *depth) *depth = deepest;
-      return at + 1;
+    for (uint64_t left = TakeBlock(ReadBlock(bytes), &state).brackets; left != 0; left &= left - 1) {
+      const int i = std::countr_zero(left);
+      if (IsOpening(bytes[i])) {
+        deepest = std::max(deepest, ++level);
+      } else if (--level == 0) {
+        if (depth != nullptr) *depth = std::max(*depth, deepest);
+        return at + i + 1;
+      }
     }
-    ++at;
   }
+  return nullptr;
 }
 
 std::string_view* FieldOf(EventFields& fields, std::string_view key) {
@@ -208,7 +193,7 @@ const char* ScanObject(const char* at, const char* end, EventFields* fields, int
 bool KeyIs(std::string_view raw_key, std::string_view name) {
   if (raw_key.size() < 2) return false;
   const std::string_view inner = raw_key.substr(1, raw_key.size() - 2);
-  if (inner == name) return true;
+  if (inner.size() <= name.size()) return inner == name;  // escapes are longer than what they stand for
   return inner.find('\\') != std::string_view::npos && DecodeText(raw_key) == name;
 }
 

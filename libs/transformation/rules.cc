@@ -1,5 +1,6 @@
 #include "libs/transformation/rules.h"
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -14,6 +15,45 @@ int64_t ThreadCpuMicros() {
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return now.tv_sec * 1'000'000 + now.tv_nsec / 1'000;
 }
+
+// New events share buffers: to allocate one for each costs as much as to make the event.
+class NewEvents {
+ public:
+  NewEvents(const std::vector<Input>& inputs, std::vector<Output>* outputs) : outputs_(*outputs) {
+    for (const Input& input : inputs) expected_ += input.event.size() + kMade;
+  }
+  std::string* buffer() {
+    if (buffer_.empty()) buffer_.reserve(std::min(expected_, kBytes + kBytes / 4));
+    return &buffer_;
+  }
+  /// `output`'s event was appended.
+  void Added(size_t output) {
+    ends_.emplace_back(output, buffer_.size());
+    if (buffer_.size() >= kBytes) Give();
+  }
+  /// Gives the outputs their events.
+  void Give() {
+    if (ends_.empty()) return;
+    const Bytes all(std::move(buffer_));
+    size_t begin = 0;
+    for (const auto& [output, end] : ends_) {
+      outputs_[output].events.push_back(all.Slice(all.view().substr(begin, end - begin)));
+      begin = end;
+    }
+    expected_ -= std::min(expected_, all.size());
+    ends_.clear();
+    buffer_ = {};
+  }
+
+ private:
+  static constexpr size_t kBytes = 16 << 10;  // one event in use holds no more for others
+  static constexpr size_t kMade = 64;         // by which an event is expected to grow
+
+  std::vector<Output>& outputs_;
+  size_t expected_ = 0;  // bytes that are still to come
+  std::string buffer_;
+  std::vector<std::pair<size_t, size_t>> ends_;  // of an output's event
+};
 
 }  // namespace
 
@@ -56,31 +96,33 @@ void RulesTransformer::Release(std::unique_ptr<rules::Scratch> scratch) {
   idle_.push_back(std::move(scratch));
 }
 
-void RulesTransformer::RunOne(const Input& input, rules::Scratch* scratch, Output* output) const {
-  std::string text;
-  const auto verdict = program_->Run(input.event.view(), input.message_id, scratch, &text);
+// True: the new event was appended to `made`.
+bool RulesTransformer::RunOne(const Input& input, rules::Scratch* scratch, Output* output,
+                              std::string* made) const {
+  const auto verdict = program_->Run(input.event.view(), input.message_id, scratch, made);
   if (!verdict.ok()) {
     output->error = Message(verdict.status());
     output->error_class = "thrown";
-  } else if (*verdict == rules::Program::Verdict::kSame) {
-    output->events.push_back(input.event);
-  } else if (*verdict == rules::Program::Verdict::kChanged) {
-    output->events.emplace_back(std::move(text));
+    return false;
   }
+  if (*verdict == rules::Program::Verdict::kSame) output->events.push_back(input.event);
+  return *verdict == rules::Program::Verdict::kChanged;
 }
 
 void RulesTransformer::Run(std::vector<Input> inputs, const RunContext& context, RunDone done) {
   auto scratch = Acquire();
   std::vector<Output> outputs(inputs.size());
+  NewEvents made(inputs, &outputs);
   const int64_t started = ThreadCpuMicros();
   int64_t before = started;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    RunOne(inputs[i], scratch.get(), &outputs[i]);
+    if (RunOne(inputs[i], scratch.get(), &outputs[i], made.buffer())) made.Added(i);
     if (!context.test) continue;
     const int64_t now = ThreadCpuMicros();
     outputs[i].cpu_us = now - before;
     before = now;
   }
+  made.Give();
   if (!context.test && !outputs.empty()) {
     // The clock costs as much as an event: one reading a batch, shared out; the first has the rest.
     const int64_t spent = ThreadCpuMicros() - started;

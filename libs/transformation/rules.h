@@ -36,7 +36,7 @@ class RulesTransformer final : public Transformer {
  private:
   std::unique_ptr<rules::Scratch> Acquire();
   void Release(std::unique_ptr<rules::Scratch> scratch);
-  void RunOne(const Input& input, rules::Scratch* scratch, Output* output) const;
+  bool RunOne(const Input& input, rules::Scratch* scratch, Output* output, std::string* made) const;
 
   const std::string version_id_;
   const std::unique_ptr<const rules::Program> program_;

@@ -1,29 +1,15 @@
 #include "libs/transformation/rules_document.h"
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <charconv>
-#include <cstring>
+#include <utility>
 
 #include "libs/event/scan.h"
 
 namespace millrace::transformation::rules {
 namespace {
 
-bool Opens(char c) {
-  return (c | 0x20) == '{';
-}  // or [
-bool Closes(char c) {
-  return (c | 0x20) == '}';
-}  // or ]
-bool IsDigit(char c) {
-  return c >= '0' && c <= '9';
-}
-constexpr size_t kMaxNesting = 1024;
-bool IsSpace(char c) {
-  return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
+using event::scan::SkipSpace;
 
 }  // namespace
 
@@ -60,44 +46,43 @@ int PathTree::Add(const Path& path) {
 
 Document::Document(const PathTree& tree) : tree_(tree), states_(tree.size()) {}
 
-// Copies the text and finds its tokens. False when it is no UTF-8, a string does not end or holds a
-// control character.
-bool Document::Index(std::string_view json) {
-  size_ = json.size();
-  const size_t needed = size_ + simdjson::SIMDJSON_PADDING;
-  if (buffer_.size() < needed || indexer_ == nullptr) {
-    buffer_.resize(std::max(2 * needed, size_t{4096}));
-    constexpr size_t kDepth = 1;  // of its own second stage, which is not used
-    MR_CHECK(simdjson::get_active_implementation()->create_dom_parser_implementation(
-                 buffer_.size(), kDepth, indexer_) == simdjson::SUCCESS);
-  }
-  std::memcpy(buffer_.data(), json.data(), size_);
-  std::memset(buffer_.data() + size_, ' ', simdjson::SIMDJSON_PADDING);
-  escapes_ = std::memchr(buffer_.data(), '\\', size_) != nullptr;
-  const auto* const bytes = reinterpret_cast<const uint8_t*>(buffer_.data());
-  return indexer_->stage1(bytes, size_, simdjson::stage1_mode::regular) == simdjson::SUCCESS;
-}
-
 Status Document::Load(std::string_view json) {
-  if (!Index(json)) return MakeStatus(StatusCode::kInvalidArgument, "the event is not valid JSON");
-  if (CharAt(0) != '{') {
+  if (json.size() >= kNone)
+    return MakeStatus(StatusCode::kInvalidArgument, "the event is too large");
+  text_ = json;
+  const char* const at = SkipSpace(text_.data(), end());
+  if (at == end() || *at != '{') {
     return MakeStatus(StatusCode::kInvalidArgument, "the event is not a JSON object");
   }
   if (!Scan()) return MakeStatus(StatusCode::kInvalidArgument, "the event is not valid JSON");
-  if (!duplicates_.empty()) MR_CHECK(Replace(WithoutDuplicates()));
+  if (!duplicates_.empty()) MR_RETURN_IF_ERROR(LoadWithoutDuplicates());
   return OkStatus();
 }
 
-bool Document::Replace(std::string_view json) {
-  return Index(json) && Scan();
+Status Document::LoadWithoutDuplicates() {
+  made_ = WithoutDuplicates();
+  text_ = made_;
+  if (Scan()) return OkStatus();
+  return MakeStatus(StatusCode::kInvalidArgument, "the event is not valid JSON");
+}
+
+bool Document::Replace(std::string json) {
+  made_ = std::move(json);
+  text_ = made_;
+  int depth = 0;
+  const char* const at = SkipSpace(text_.data(), end());
+  return event::scan::SkipValue(at, end(), &depth) != nullptr && depth <= kMaxNesting && Scan();
 }
 
 bool Document::Scan() {
   matches_.clear();
   duplicates_.clear();
   std::ranges::fill(states_, State{});
-  open_ = tokens()[0];
-  return Walk(0, 0) == indexer_->n_structural_indexes;
+  index_.Build(text_);
+  const char* at = SkipSpace(text_.data(), end());
+  open_ = OffsetOf(at);
+  at = Walk(at, 0);
+  return at != nullptr && SkipSpace(at, end()) == end();
 }
 
 // Of a key that stands twice the last one counts, as in JavaScript; the others go.
@@ -109,180 +94,102 @@ std::string Document::WithoutDuplicates() {
     if (match.begin < kept) continue;  // inside one that went
     cleaned += text().substr(kept, match.begin - kept);
     kept = match.value_end;
-    while (buffer_[kept] != ',') ++kept;  // there is one: another member follows
-    ++kept;
+    while (kept < text().size() && text()[kept] != ',')
+      ++kept;  // there is one: another member follows
+    kept = std::min(kept + 1, text().size());
   }
   cleaned += text().substr(kept);
   return cleaned;
 }
 
-// That a text ends, the index has seen.
-bool Document::HasGoodEscapes(uint32_t token) const {
-  const uint32_t begin = tokens()[token] + 1;
-  uint32_t end = ValueEnd(token + 1) - 1;
-  std::string_view inner(buffer_.data() + begin, end - begin);
-  for (size_t at = inner.find('\\'); at != inner.npos; at = inner.find('\\', at)) {
-    const char escape = at + 1 < inner.size() ? inner[at + 1] : ' ';
-    if (escape == 'u') {
-      const std::string_view digits = inner.substr(at + 2, 4);
-      const bool hex = std::ranges::all_of(
-          digits, [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; });
-      if (digits.size() != 4 || !hex) return false;
-    } else if (std::string_view("\"\\/bfnrt").find(escape) == std::string_view::npos) {
-      return false;
-    }
-    at += 2;
-  }
-  return true;
-}
-
-bool Document::IsScalar(uint32_t token) const {
-  const char* at = buffer_.data() + tokens()[token];
-  const auto word = [&at](std::string_view text) {
-    const bool same = std::memcmp(at, text.data(), text.size()) == 0;
-    at += text.size();
-    return same;
-  };
-  const auto digits = [&at] {
-    const char* const from = at;
-    while (IsDigit(*at)) ++at;
-    return at != from;
-  };
-  if (*at == '-' || IsDigit(*at)) {
-    if (*at == '-') ++at;
-    if (*at == '0') {
-      ++at;
-    } else if (!digits()) {
-      return false;
-    }
-    if (*at == '.') {
-      ++at;
-      if (!digits()) return false;
-    }
-    if (*at == 'e' || *at == 'E') {
-      ++at;
-      if (*at == '-' || *at == '+') ++at;
-      if (!digits()) return false;
-    }
-  } else if (!(*at == 't' ? word("true") : *at == 'f' ? word("false") : word("null"))) {
-    return false;
-  }
-  return IsSpace(*at) || *at == ',' || Closes(*at);
-}
-
-// The token after the value, kNone when it is no JSON.
-uint32_t Document::SkipValue(uint32_t token) const {
-  std::array<bool, kMaxNesting> objects;  // of those around: whether it is one, or an array
-  size_t depth = 0;
-  const uint32_t* const at = tokens();
-  const char* const bytes = buffer_.data();
-  const auto key = [&] {
-    if (!IsString(token) || bytes[at[token + 1]] != ':') return false;
-    token += 2;
-    return true;
-  };
-  while (true) {  // a value
-    const char c = bytes[at[token]];
-    if (Opens(c)) {
-      if (depth == kMaxNesting) return kNone;
-      objects[depth++] = c == '{';
-      ++token;
-      if (!Closes(bytes[at[token]])) {
-        if (c == '{' && !key()) return kNone;
-        continue;
-      }
-    } else {
-      if (c == '"' ? !IsString(token) : !IsScalar(token)) return kNone;
-      ++token;
-    }
-    while (true) {  // what may follow one
-      if (depth == 0) return token;
-      const bool object = objects[depth - 1];
-      const char after = bytes[at[token++]];
-      if (after == ',') {
-        if (object && !key()) return kNone;
-        break;
-      }
-      if (after != (object ? '}' : ']')) return kNone;
-      --depth;
-    }
-  }
-}
-
-uint32_t Document::ValueEnd(uint32_t token_after) const {
-  uint32_t end = tokens()[token_after];
-  while (IsSpace(buffer_[end - 1])) --end;
-  return end;
-}
-
-int Document::FindChild(const PathTree::Node& node, std::string_view raw_key) const {
-  if (escapes_ && raw_key.find('\\') != std::string_view::npos) {
-    const std::string quoted = '"' + std::string(raw_key) + '"';
-    for (const int child : node.children) {
-      if (event::scan::KeyIs(quoted, tree_.node(child).name)) return child;
-    }
-    return -1;
-  }
+int Document::FindChild(const PathTree::Node& node, std::string_view quoted_key) const {
+  if (node.children.empty()) return -1;
+  const std::string_view key = quoted_key.substr(1, quoted_key.size() - 2);
   for (const int child : node.children) {
-    if (tree_.node(child).name == raw_key) return child;
+    const std::string& name = tree_.node(child).name;
+    // Most differ in these already.
+    if (name.size() != key.size() || (!key.empty() && name[0] != key[0])) continue;
+    if (name == key) return child;
+  }
+  if (!index_.has_backslashes()) return -1;
+  for (const int child : node.children) {
+    if (event::scan::KeyIs(quoted_key, tree_.node(child).name)) return child;
   }
   return -1;
 }
 
-// `token` is the value's; answers the one after it, kNone when it is no JSON.
-uint32_t Document::Visit(uint32_t token, uint32_t begin, uint32_t container, int child,
-                         bool single) {
-  State& state = states_[static_cast<size_t>(child)];
-  if (single && state.container == container) duplicates_.push_back(matches_[state.last]);
-  const size_t index = matches_.size();
-  matches_.push_back({begin, tokens()[token], 0, container, state.last});
+int Document::FindElement(const PathTree::Node& node, int64_t index) const {
+  for (const int child : node.children) {
+    if (tree_.node(child).index == index) return child;
+  }
+  return -1;
+}
+
+// `at` stands on the value; answers what is behind it, null when it is no JSON.
+const char* Document::Visit(const char* at, uint32_t begin, uint32_t container, int child,
+                            bool single) {
   const PathTree::Node& node = tree_.node(child);
-  const bool deeper = !node.children.empty() || node.any >= 0;
-  const uint32_t after = deeper && Opens(CharAt(token)) ? Walk(token, child) : SkipValue(token);
-  if (after == kNone) return kNone;
-  matches_[index].value_end = ValueEnd(after);
-  state.last = static_cast<uint32_t>(index);
-  state.container = container;
+  const bool deeper = (*at == '{' || *at == '[') && (!node.children.empty() || node.any >= 0);
+  const size_t index = matches_.size();
+  const State& state = states_[static_cast<size_t>(child)];
+  if (single && state.container == container) duplicates_.push_back(matches_[state.last]);
+  matches_.push_back({begin, OffsetOf(at), 0, container, state.last});
+  const char* const after = deeper ? Walk(at, child) : index_.SkipValue(at);
+  if (after == nullptr) return nullptr;
+  matches_[index].value_end = OffsetOf(after);
+  states_[static_cast<size_t>(child)] = {static_cast<uint32_t>(index), container};
   return after;
 }
 
-// `token` is that of a bracket or brace at `id`; answers the one after the matching one, kNone when
-// it is no JSON.
-uint32_t Document::Walk(uint32_t token, int id) {
-  const PathTree::Node& node = tree_.node(id);
-  const uint32_t container = tokens()[token];
-  const bool object = CharAt(token) == '{';
-  const char close = object ? '}' : ']';
-  ++token;
-  if (CharAt(token) == close) return token + 1;
-  for (int64_t index = 0;; ++index) {
-    const uint32_t begin = tokens()[token];
-    int child = -1;
-    if (object) {
-      if (!IsString(token) || CharAt(token + 1) != ':') return kNone;
-      const uint32_t key_end = ValueEnd(token + 1) - 1;
-      child = FindChild(node, {buffer_.data() + begin + 1, key_end - begin - 1});
-      token += 2;
-    } else {
-      for (const int candidate : node.children) {
-        if (tree_.node(candidate).index == index) child = candidate;
-      }
-    }
-    uint32_t after = 0;
-    if (child >= 0) after = Visit(token, begin, container, child, object);
-    if (node.any >= 0 && after != kNone) after = Visit(token, begin, container, node.any, false);
-    token = after != 0 ? after : SkipValue(token);
-    if (token == kNone) return kNone;
-    if (CharAt(token) == close) return token + 1;
-    if (CharAt(token) != ',') return kNone;
-    ++token;
+// `at` stands on a member's key or on an element; answers what is behind the value.
+const char* Document::WalkItem(const char* at, const PathTree::Node& node, bool object,
+                               int64_t index, uint32_t container) {
+  const uint32_t begin = OffsetOf(at);
+  int child = -1;
+  if (object) {
+    if (*at != '"') return nullptr;
+    const char* const key_end = index_.SkipString(at);
+    if (key_end == nullptr) return nullptr;
+    child = FindChild(node, {at, static_cast<size_t>(key_end - at)});
+    at = SkipSpace(key_end, end());
+    if (at == end() || *at != ':') return nullptr;
+    at = SkipSpace(at + 1, end());
+    if (at == end()) return nullptr;
+  } else {
+    child = FindElement(node, index);
   }
+  if (child < 0 && node.any < 0) return index_.SkipValue(at);
+  const char* after = at;
+  if (child >= 0) after = Visit(at, begin, container, child, object);
+  if (node.any >= 0 && after != nullptr) after = Visit(at, begin, container, node.any, false);
+  return after;
+}
+
+// `at` stands on a bracket or brace; answers what is behind the matching one, null when it is no
+// JSON.
+const char* Document::Walk(const char* at, int id) {
+  const PathTree::Node& node = tree_.node(id);
+  const uint32_t container = OffsetOf(at);
+  const bool object = *at == '{';
+  const char close = object ? '}' : ']';
+  at = SkipSpace(at + 1, end());
+  if (at != end() && *at == close) return at + 1;
+  for (int64_t index = 0; at != end(); ++index) {
+    at = WalkItem(at, node, object, index, container);
+    if (at == nullptr) return nullptr;
+    at = SkipSpace(at, end());
+    if (at == end()) return nullptr;
+    if (*at == close) return at + 1;
+    if (*at != ',') return nullptr;
+    at = SkipSpace(at + 1, end());
+  }
+  return nullptr;
 }
 
 uint32_t Document::ObjectAt(int node) const {
   if (node == 0) return open_;
   const Match* const match = First(node);
-  return match != nullptr && buffer_[match->value_begin] == '{' ? match->value_begin : kNone;
+  return match != nullptr && text_[match->value_begin] == '{' ? match->value_begin : kNone;
 }
 
 }  // namespace millrace::transformation::rules

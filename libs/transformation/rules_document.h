@@ -1,14 +1,12 @@
 #pragma once
 
-#include <simdjson.h>
-
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "libs/base/status.h"
+#include "libs/event/json_index.h"
 #include "libs/transformation/rules_path.h"
 
 namespace millrace::transformation::rules {
@@ -34,6 +32,7 @@ class PathTree {
 };
 
 constexpr uint32_t kNone = UINT32_MAX;
+constexpr int kMaxNesting = 1024;
 
 /// A member or an element that was found, as offsets into the event.
 struct Match {
@@ -46,18 +45,21 @@ struct Match {
 
 /// One event's bytes, and where in them the tree's paths are. Meant to be used again for one event
 /// after another; one thread.
+///
+/// Events are taken for JSON, as events in the log and results of transformations are: what no path
+/// leads through is passed over. On text that is none the answers are nonsense, no more.
 class Document {
  public:
   explicit Document(const PathTree& tree);
 
-  /// Copies the event. kInvalidArgument: it is not a JSON object.
+  /// `json` lives until the next Load or Replace. kInvalidArgument: it is not an object.
   Status Load(std::string_view json);
-  /// The same for what was made of a loaded one.
-  bool Replace(std::string_view json);
+  /// The same for what was made of a loaded one. False: it is nested deeper than kMaxNesting.
+  bool Replace(std::string json);
 
-  std::string_view text() const { return {buffer_.data(), size_}; }
-  /// Bytes that it holds for the largest event so far.
-  size_t capacity() const { return buffer_.size(); }
+  std::string_view text() const { return text_; }
+  /// Bytes that it holds on to, about.
+  size_t capacity() const { return made_.capacity() + matches_.capacity() * sizeof(Match); }
   std::string_view Value(const Match& match) const {
     return text().substr(match.value_begin, match.value_end - match.value_begin);
   }
@@ -75,31 +77,23 @@ class Document {
   };
 
   const Match* At(uint32_t index) const { return index == kNone ? nullptr : &matches_[index]; }
-  bool Index(std::string_view json);
   bool Scan();
-  uint32_t Walk(uint32_t token, int node);
-  uint32_t Visit(uint32_t token, uint32_t begin, uint32_t container, int child, bool single);
-  uint32_t SkipValue(uint32_t token) const;
-  bool IsString(uint32_t token) const {
-    return CharAt(token) == '"' && (!escapes_ || HasGoodEscapes(token));
-  }
-  bool HasGoodEscapes(uint32_t token) const;
-  bool IsScalar(uint32_t token) const;
-  uint32_t ValueEnd(uint32_t token_after) const;
-  int FindChild(const PathTree::Node& node, std::string_view raw_key) const;
+  const char* Walk(const char* at, int node);
+  const char* WalkItem(const char* at, const PathTree::Node& node, bool object, int64_t index,
+                       uint32_t container);
+  const char* Visit(const char* at, uint32_t begin, uint32_t container, int child, bool single);
+  int FindChild(const PathTree::Node& node, std::string_view quoted_key) const;
+  int FindElement(const PathTree::Node& node, int64_t index) const;
+  Status LoadWithoutDuplicates();
   std::string WithoutDuplicates();
-
-  char CharAt(uint32_t token) const { return buffer_[tokens()[token]]; }
-  // Offsets of brackets, braces, colons, commas, opening quotes and the first bytes of other
-  // scalars.
-  const uint32_t* tokens() const { return indexer_->structural_indexes.get(); }
+  const char* end() const { return text_.data() + text_.size(); }
+  uint32_t OffsetOf(const char* at) const { return static_cast<uint32_t>(at - text_.data()); }
 
   const PathTree& tree_;
-  std::unique_ptr<simdjson::internal::dom_parser_implementation> indexer_;
-  std::string buffer_;  // padded
-  size_t size_ = 0;
-  uint32_t open_ = 0;  // where the event's object begins
-  bool escapes_ = false;
+  std::string_view text_;
+  event::JsonIndex index_;
+  std::string made_;           // by Replace
+  uint32_t open_ = 0;          // where the event's object begins
   std::vector<State> states_;  // by node
   std::vector<Match> matches_;
   std::vector<Match> duplicates_;

@@ -42,7 +42,7 @@ void Edits::Clear() {
 // A run of neighbours goes with the commas after it; at the end of its container with the one
 // before.
 void Edits::RemoveMembers(std::string_view text) {
-  std::ranges::sort(removed_, {}, &Match::begin);
+  if (removed_.size() > 1) std::ranges::sort(removed_, {}, &Match::begin);
   for (size_t i = 0; i < removed_.size();) {
     const uint32_t begin = removed_[i].begin;
     const uint32_t container = removed_[i].container;
@@ -84,26 +84,22 @@ void Edits::InsertMembers(std::string_view text) {
   }
 }
 
-std::string Edits::Apply(std::string_view text) {
+void Edits::Apply(std::string_view text, std::string* out) {
   RemoveMembers(text);
   InsertMembers(text);
   // No two are the same: those of one object's insertions were made one.
-  std::ranges::sort(replacements_, [](const Replacement& a, const Replacement& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-  });
-  size_t size = text.size();
-  for (const Replacement& one : replacements_) size += one.text.size();
-  std::string out;
-  out.reserve(size);
+  if (replacements_.size() > 1) {
+    std::ranges::sort(replacements_, [](const Replacement& a, const Replacement& b) {
+      return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+    });
+  }
   size_t at = 0;
   for (const Replacement& one : replacements_) {
-    out += text.substr(at, one.begin - at);
-    out += one.text;
+    out->append(text.substr(at, one.begin - at)).append(one.text);
     at = one.end;
   }
-  out += text.substr(at);
+  out->append(text.substr(at));
   Clear();
-  return out;
 }
 
 }  // namespace millrace::transformation::rules

@@ -26,8 +26,8 @@ class Edits {
   /// Whether a member was inserted that made objects around it.
   bool made_objects = false;
 
-  /// The bytes with all changes; none are left then.
-  std::string Apply(std::string_view text);
+  /// Appends the bytes with all changes; none are left then.
+  void Apply(std::string_view text, std::string* out);
   void Clear();
 
  private:

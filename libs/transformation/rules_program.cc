@@ -10,6 +10,8 @@
 namespace millrace::transformation::rules {
 namespace {
 
+constexpr size_t kMade = 256;  // bytes by which an event is expected to grow at most
+
 bool AnyOverlap(const std::vector<Path>& some, const std::vector<Path>& others) {
   return std::ranges::any_of(some, [&](const Path& one) {
     return std::ranges::any_of(others, [&](const Path& other) { return Overlap(one, other); });
@@ -35,7 +37,10 @@ class Runner {
   void Flush() {
     if (edits_.empty()) return;
     changed_ = true;
-    broken_ = !document_.Replace(edits_.Apply(document_.text()));
+    std::string made;
+    made.reserve(document_.text().size() + kMade);
+    edits_.Apply(document_.text(), &made);
+    broken_ = !document_.Replace(std::move(made));
   }
   /// False: the event is dropped, or broken.
   bool Do(const Op& op) {
@@ -262,11 +267,11 @@ StatusOr<Program::Verdict> Program::Run(std::string_view event, std::string_view
     }
   }
   if (!scratch->edits.empty()) {
-    *out = scratch->edits.Apply(scratch->document.text());
+    scratch->edits.Apply(scratch->document.text(), out);
     return Verdict::kChanged;
   }
   if (!runner.changed()) return Verdict::kSame;
-  *out = scratch->document.text();
+  out->append(scratch->document.text());
   return Verdict::kChanged;
 }
 

@@ -87,7 +87,8 @@ class Program {
   void Finish();
 
   enum class Verdict { kSame, kChanged, kDropped };
-  /// kChanged: `out` is the new event. kInvalidArgument: the event is no JSON object.
+  /// kChanged: the new event was appended to `out`. kInvalidArgument: the event is no JSON object.
+  /// `event` is JSON.
   StatusOr<Verdict> Run(std::string_view event, std::string_view message_id, Scratch* scratch,
                         std::string* out) const;
 

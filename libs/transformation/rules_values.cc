@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -112,14 +113,22 @@ NewValue ToTimestamp(std::string_view raw) {
   return '"' + FormatRfc3339Millis(static_cast<int64_t>(std::floor(*number * scale))) + '"';
 }
 
-// Where characters begin, and the end.
-std::vector<size_t> Characters(std::string_view text) {
-  std::vector<size_t> starts;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) starts.push_back(i);
+bool IsAscii(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+bool BeginsCharacter(char c) {
+  return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+}
+
+// Where, in bytes, character `number` of a text that is not all ASCII begins; the end for the one
+// after the last.
+size_t BeginOfCharacter(std::string_view text, size_t number) {
+  size_t at = 0;
+  for (; at < text.size(); ++at) {
+    if (BeginsCharacter(text[at]) && number-- == 0) break;
   }
-  starts.push_back(text.size());
-  return starts;
+  return at;
 }
 
 }  // namespace
@@ -141,22 +150,34 @@ NewValue HashValue(std::string_view raw, const Hashing& hashing) {
 
 NewValue MaskValue(std::string_view raw, const Masking& masking) {
   if (!IsTextValue(raw) && !IsNumberValue(raw)) return std::nullopt;
-  const std::string text = event::DecodeText(raw);
+  const bool plain = IsTextValue(raw) && raw.find('\\') == std::string_view::npos;
+  std::string decoded;
+  if (!plain) decoded = event::DecodeText(raw);
+  const std::string_view text = plain ? raw.substr(1, raw.size() - 2) : decoded;
   std::string_view hidden = text;
   if (masking.email) {
     const size_t at = text.rfind('@');
     if (at != std::string::npos) hidden = hidden.substr(0, at);
   }
-  const std::vector<size_t> starts = Characters(hidden);
-  const size_t count = starts.size() - 1;
+  const bool ascii = IsAscii(hidden);
+  const auto count =
+      ascii ? hidden.size() : static_cast<size_t>(std::ranges::count_if(hidden, BeginsCharacter));
+  const auto begin = [&](size_t number) {
+    return ascii ? number : BeginOfCharacter(hidden, number);
+  };
   // What is so short that nothing would be hidden is hidden whole.
   const bool all = masking.keep_first + masking.keep_last >= count;
   const size_t first = all ? 0 : masking.keep_first;
   const size_t last = all ? 0 : masking.keep_last;
-  std::string out(hidden.substr(0, starts[first]));
+  std::string out;
+  out.reserve(text.size() + 2);
+  if (plain) out += '"';
+  out += hidden.substr(0, begin(first));
   out.append(count - first - last, '*');
-  out += std::string_view(text).substr(starts[count - last]);
-  return event::QuoteJson(out);
+  out += text.substr(begin(count - last));
+  if (!plain) return event::QuoteJson(out);
+  out += '"';
+  return out;
 }
 
 NewValue CastValue(std::string_view raw, CastType type) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <absl/container/inlined_vector.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,7 +18,7 @@
 namespace millrace::transformation {
 
 struct Input {
-  Bytes event;                 // JSON; a NUL need not follow
+  Bytes event;                 // JSON, checked where it came in; a NUL need not follow
   /// What metadata(event) answers for this event beyond RunContext::metadata_json (TRF-02), as a JSON
   /// object: messageId, receivedAt, eventName, eventType, rudderId, recordId, jobId.
   std::string metadata_json;
@@ -28,7 +30,7 @@ struct Input {
 
 /// What became of one Input. No events and no error: the transformation dropped it.
 struct Output {
-  std::vector<Bytes> events;   // JSON objects
+  absl::InlinedVector<Bytes, 1> events;  // JSON objects
   std::string error;           // not empty: goes to the dead letters
   std::string error_class;     // thrown | timeout | memory | stack | result_too_large | invalid_result | engine
   std::string stack;           // in the user's own line numbers

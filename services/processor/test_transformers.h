@@ -102,7 +102,7 @@ class TestTransformer final : public transformation::Transformer {
     if (command_ == "id") return with("messageId", event::QuoteJson(argument_));
     if (command_ == "no-id") return with("messageId", "");
     if (command_ == "copies") {
-      return {.events = std::vector<Bytes>(static_cast<size_t>(std::stoi(argument_)), input.event)};
+      return {.events = {static_cast<size_t>(std::stoi(argument_)), input.event}};
     }
     if (command_ == "log") return {.events = {input.event}, .log = {argument_}};
     if (command_ == "fail") return failed("wrong", "thrown");
