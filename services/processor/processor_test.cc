@@ -35,7 +35,8 @@ TEST_CASE("A batch whose outputs find no room in the log is moved in parts", "[p
   }
   f.appender = *f.log->NewAppender();
   for (int i = 0; i < 12; ++i) {
-    f.Send("s1", std::to_string(i), R"(,"properties":{"text":")" + std::string(100'000, 'x') + R"("})");
+    const std::string text(100'000, 'x');
+    f.Send("s1", std::to_string(i), R"(,"properties":{"text":")" + text + R"("})");
   }
   f.Start();  // two destinations: twice as much as was read
   (void)f.WaitUntilCounted();

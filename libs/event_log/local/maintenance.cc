@@ -136,7 +136,6 @@ Status LocalLog::Roll(size_t bytes, Room room) {
   segment->epoch = ++last_epoch_;
   segment->first_sequence = sequence_;
   segment->used = 0;
-  segment->newest_us = 0;
   segment->relocated = segment->damaged = false;
   {
     MutexLock lock(mu_);
@@ -255,16 +254,14 @@ std::vector<LocalLog::Readable> LocalLog::WhatIsRead() {
 }
 
 void LocalLog::TrimOld(const Readable& of) {
-  TrimWhile(of, [&](const Segment& segment) {
-    return &segment != active_ && segment.newest_us < of.old_before_us;
-  });
+  TrimWhile(of, [&](const IndexEntry& entry) { return entry.timestamp_us < of.old_before_us; });
 }
 
 void LocalLog::TrimPressed(const Readable& of, const Segment& pressed) {
   if (!of.grouped) return;
   size_t in_front = RelocatedInFront(*of.partition);
-  TrimWhile(of, [&](const Segment& segment) {
-    if (in_front == 0) return segment.id == pressed.id;
+  TrimWhile(of, [&](const IndexEntry& entry) {
+    if (in_front == 0) return entry.segment == pressed.id;
     --in_front;
     return true;
   });
@@ -275,9 +272,8 @@ void LocalLog::TrimWhile(const Readable& of, MayGo may_go) {
   Partition& partition = *of.partition;
   while (!partition.index.empty()) {
     const IndexEntry& entry = partition.index.front();
-    Segment* const segment = FindSegment(entry.segment);
-    if (entry.end() > of.read || !may_go(*segment)) return;
-    segment->live_bytes -= entry.bytes;
+    if (entry.end() > of.read || !may_go(entry)) return;
+    FindSegment(entry.segment)->live_bytes -= entry.bytes;
     partition.begin = entry.end();
     partition.index.pop_front();
   }
@@ -390,7 +386,6 @@ bool LocalLog::RelocateSparsest(bool pressed) {
   written_ = std::move(moved);
   if (!WriteFrame(true).ok()) return false;
   MutexLock lock(mu_);
-  active_->newest_us = std::max(active_->newest_us, sparsest->newest_us);
   active_->relocated = true;
   for (size_t i = 0; i < moves.size(); ++i) AddToIndex(*moves[i].partition, written_[i]);
   return true;

@@ -181,11 +181,9 @@ void LocalLog::ApplyOp(const Segment& segment, uint64_t frame_position, const fo
     case format::OpKind::kBlock:
     case format::OpKind::kRelocatedBlock: {
       if (!known) return;
-      Segment& holder = *segments_[segment.id];
-      holder.newest_us = std::max(holder.newest_us, op.timestamp_us);
       AddToIndex(partition(), {op.offset, op.count, segment.id,
                                static_cast<uint32_t>(frame_position + op.position),
-                               static_cast<uint32_t>(op.bytes)});
+                               static_cast<uint32_t>(op.bytes), op.timestamp_us});
       return;
     }
     case format::OpKind::kTopic: {

@@ -139,6 +139,26 @@ TEST_CASE("a few live records do not pin a file", "[local_log]") {
   CHECK(contract::Values(contract::ReadRecords(*contract::ReaderOf(*log, "rare"), 20)) == expected);
 }
 
+TEST_CASE("records that were moved grow old all the same", "[local_log]") {
+  TestFolder folder;
+  SharedClock clock;
+  const LocalLogOptions options{.path = folder.path(), .segment_bytes = 64 << 10, .clock = &clock};
+  auto log = Open(options);
+  REQUIRE(log->EnsureTopic("rare", {.retention = hours(3)}).ok());
+  REQUIRE(log->EnsureTopic("busy", {.retention = hours(1)}).ok());
+  const bool reopened = GENERATE(false, true);
+  for (int i = 0; i < 20; ++i) {
+    contract::Fill(*log, "rare", 0, {std::to_string(i)});
+    FillMany(*log, "busy", 20);
+    clock.Advance(hours(2));
+    if (!reopened) continue;
+    log.reset();
+    log = Open(options);
+  }
+  CHECK(Begin(*log, "rare") >= 15);
+  CHECK(Begin(*log, "rare") < 20);
+}
+
 TEST_CASE("the quota holds, and reading frees it", "[local_log]") {
   TestFolder folder;
   const auto log =

@@ -24,7 +24,6 @@ struct Segment {
   uint64_t used = 0;
   uint64_t allocated = 0;
   uint64_t live_bytes = 0;  // of blocks that an index names
-  int64_t newest_us = 0;
   int pins = 0;         // readers at work in it
   bool failed = false;  // may end in a frame that was given up; takes no more
   bool damaged = false;    // not moved
@@ -38,6 +37,7 @@ struct IndexEntry {
   uint32_t segment = 0;
   uint32_t position = 0;
   uint32_t bytes = 0;  // of the op, header included
+  int64_t timestamp_us = 0;
   int64_t end() const { return base + count; }
 };
 

@@ -116,6 +116,7 @@ void LocalLog::BuildFrame(const Batch& batch, bool with_records) {
       IndexEntry& entry = written_.emplace_back();
       entry.base = at.first->second;
       entry.count = block.count;
+      entry.timestamp_us = now_us;
       entry.position = static_cast<uint32_t>(frame_.size());
       format::PutOp(frame_, {.kind = format::OpKind::kBlock,
                              .topic_id = key.first,
@@ -171,7 +172,6 @@ Status LocalLog::WriteFrame(bool sync) {
 void LocalLog::Apply(const Batch& batch, bool with_records) {
   MutexLock lock(mu_);
   if (with_records && !batch.blocks.empty()) {
-    active_->newest_us = std::max(active_->newest_us, options_.clock->NowMicros());
     for (size_t i = 0; i < batch.blocks.size(); ++i) {
       const StagedBlock& block = batch.blocks[i];
       if (block.topic->deleted) continue;
