@@ -29,6 +29,7 @@ class RandomIo final : public WeakIo {
     const int rate = one_in;
     return rate > 0 && random_() % static_cast<unsigned>(rate) == 0;
   }
+  bool Survives() override { return random_() % 3 == 0; }
 
  private:
   std::minstd_rand random_;
