@@ -218,6 +218,28 @@ TEST_CASE("a promise that nothing can settle is an error at once") {
   CHECK_THAT(never.error, Catch::Contains("never settle"));
 }
 
+TEST_CASE("what there is no room for is dropped") {
+  Bench bench;
+  const auto module = MakeModule(
+      "export function transformEvent(event) {"
+      " if (event.emit) { host.emit(0, 'x'.repeat(100000)); return null; }"
+      " return 'x'.repeat(event.n); }");
+  std::vector<CallInput> inputs;
+  for (const char* event : {R"({"n":100000})", R"({"emit":1})", R"({"n":100000})", R"({"n":1})"})
+    inputs.push_back({.event = Bytes(event)});
+  const auto budget = std::make_shared<ByteBudget>(250'000);
+  const auto outputs =
+      bench.Run(module, std::move(inputs), {.host = bench.host, .output_budget = budget});
+  CHECK(outputs[0].value.size() == 100'002);
+  CHECK(outputs[1].emitted.size() == 1);
+  for (const size_t i : {2, 3}) {
+    CHECK(outputs[i].outcome == Outcome::kEngineFault);
+    CHECK(outputs[i].error_class == ErrorClass::kResultTooLarge);
+    CHECK(outputs[i].value.empty());
+  }
+  CHECK(budget->overdrawn());
+}
+
 TEST_CASE("the host is told how calls end, and of those that run again") {
   Bench bench;
   CHECK(bench.RunOne("export function transformEvent() { throw 1; }").error ==

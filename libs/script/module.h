@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "libs/base/byte_budget.h"
 #include "libs/base/bytes.h"
 
 namespace millrace::script {
@@ -72,6 +73,9 @@ struct CallOptions {
   std::shared_ptr<Host> host;                      // null: whatever is asked fails
   std::shared_ptr<const std::string> shared_json;  // host.shared of an adapter; null = undefined
   bool test = false;                               // measure `peak_bytes` too
+  /// For what the calls give, in memory of the pool's process. What comes when it is used up is
+  /// dropped: kEngineFault with kResultTooLarge. Null: all is kept.
+  std::shared_ptr<ByteBudget> output_budget;
 };
 
 enum class Outcome : uint8_t {

@@ -72,6 +72,18 @@ bool Pool::HandleInspected(WorkerLink& worker, wire::Reader& reader) {
   return true;
 }
 
+namespace {
+
+size_t SizeOf(const CallOutput& output) {
+  size_t size = output.value.size() + output.error.size() + output.stack.size() + output.log.size();
+  for (const Emitted& emitted : output.emitted) {
+    size += sizeof(Emitted) + emitted.text.size() + emitted.stack.size();
+  }
+  return size;
+}
+
+}  // namespace
+
 bool Pool::HandleResult(WorkerLink& worker, wire::Reader& reader) {
   Job* job = worker.FindJob(reader.Get<uint32_t>());
   const auto input = reader.Get<uint32_t>();
@@ -81,6 +93,13 @@ bool Pool::HandleResult(WorkerLink& worker, wire::Reader& reader) {
   if (!ReadResult(reader, &output)) return false;
   if (output.error_class == ErrorClass::kTimeout || output.error_class == ErrorClass::kMemory) {
     Restrain(job->module);
+  }
+  ByteBudget* const budget = job->options.output_budget.get();
+  if (budget != nullptr && !budget->Take(SizeOf(output))) {
+    output = {.outcome = Outcome::kEngineFault,
+              .error = "there is no room for what the calls give together",
+              .error_class = ErrorClass::kResultTooLarge,
+              .cpu_us = output.cpu_us};
   }
   job->End(input, std::move(output));
   worker.restart_delay = std::chrono::milliseconds(0);

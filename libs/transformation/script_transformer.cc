@@ -78,7 +78,8 @@ void TakeOutputs(script::CallOutput call, const Mask& mask, Output* outputs, siz
   if (call.outcome == script::Outcome::kError || call.outcome == script::Outcome::kEngineFault) {
     const bool engine = call.outcome == script::Outcome::kEngineFault;
     for (size_t i = 0; i < count; ++i) {
-      outputs[i].error_class = engine ? "engine" : ClassName(call.error_class);
+      const bool known = !engine || call.error_class == script::ErrorClass::kResultTooLarge;
+      outputs[i].error_class = known ? ClassName(call.error_class) : "engine";
       outputs[i].again = engine;
       SetError(call.error, call.stack, mask, &outputs[i]);
     }
@@ -132,6 +133,7 @@ struct Shared {
                                         .fetches = std::move(fetches)});
     call_options.shared_json = context.metadata_json;
     call_options.test = context.test;
+    call_options.output_budget = context.output_budget;
     options.pool->Call(version.module, std::move(calls), std::move(call_options), std::move(done));
   }
 };
@@ -160,7 +162,9 @@ class BatchRun : public std::enable_shared_from_this<BatchRun> {
                   [self = shared_from_this(), count](std::vector<script::CallOutput> outputs) {
                     const bool failed = outputs[0].outcome == script::Outcome::kError ||
                                         outputs[0].outcome == script::Outcome::kEngineFault;
-                    if (failed && count > 1) return self->OneByOne();
+                    const ByteBudget* budget = self->context_.output_budget.get();
+                    const bool full = budget != nullptr && budget->overdrawn();
+                    if (failed && count > 1 && !full) return self->OneByOne();
                     TakeOutputs(std::move(outputs[0]), self->shared_->version.mask,
                                 &self->outputs_[self->begin_], count);
                     self->NextGroup();

@@ -290,6 +290,26 @@ TEST_CASE("while the code loads, the clock is that of the event it is loaded for
   CHECK(outputs[2] == good);  // in a heap that was made anew
 }
 
+TEST_CASE("outputs that there is no room for are dropped, also of a batch") {
+  TestFactory test;
+  for (const char* code :
+       {"export const transformEvent = (e) => ({...e, x: 'x'.repeat(1000)});",
+        "export const transformBatch = (es) => es.map((e) => ({...e, x: 'x'.repeat(1000)}));"}) {
+    INFO(code);
+    RunContext context;
+    context.output_budget = std::make_shared<ByteBudget>(150'000);
+    const auto outputs = test.Outputs(code, std::vector<std::string>(250, "{}"), context);
+    size_t held = 0;
+    for (const Output& output : outputs) {
+      for (const Bytes& event : output.events) held += event.size();
+    }
+    CHECK(held > 90'000);
+    CHECK(held <= 150'000);
+    CHECK(outputs.back().error_class == "result_too_large");
+    CHECK(outputs.back().again);
+  }
+}
+
 TEST_CASE("several Runs of one transformer may be under way") {
   TestFactory test;
   auto made = test.factory->Make(

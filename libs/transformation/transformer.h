@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "libs/base/byte_budget.h"
 #include "libs/base/bytes.h"
 #include "libs/base/status.h"
 #include "libs/transformation/state.h"
@@ -46,6 +47,9 @@ struct RunContext {
   std::shared_ptr<const std::string> metadata_json;
   StateScope* state = nullptr;  // null: `store` fails. Lives until `done`
   bool test = false;
+  /// For the outputs of all Runs that share it. What comes when it is used up is dropped, with
+  /// class result_too_large and `again`. Null: all is kept.
+  std::shared_ptr<ByteBudget> output_budget;
 };
 
 using RunDone = std::function<void(std::vector<Output>)>;

@@ -46,8 +46,12 @@ class Finished {
 /// The jobs of one call of RunJobs.
 class Round {
  public:
-  Round(std::vector<TransformJob>& jobs, std::chrono::milliseconds patience)
-      : jobs_(jobs), parts_(jobs.size()), deadline_(SteadyClock::now() + patience) {}
+  Round(std::vector<TransformJob>& jobs, std::chrono::milliseconds patience,
+        const ByteBudget& budget)
+      : jobs_(jobs),
+        parts_(jobs.size()),
+        deadline_(SteadyClock::now() + patience),
+        budget_(budget) {}
 
   bool Run() {
     for (size_t i = 0; i < jobs_.size(); ++i) {
@@ -113,17 +117,17 @@ class Round {
         job.outputs[k] = std::move(outputs[n]);
     }
     if (SteadyClock::now() - part.began < kQuick) part.size *= kGrowth;
-    if (!part.waiting.empty() && InTime()) return Begin(i);
+    if (!part.waiting.empty() && MayGoOn()) return Begin(i);
     Leave(i);
     --open_;
     if (job.queue < 0) return;
     auto& queue = queues_[job.queue];
     queue.pop_front();
-    for (; !queue.empty() && !InTime(); queue.pop_front(), --open_) Leave(queue.front());
+    for (; !queue.empty() && !MayGoOn(); queue.pop_front(), --open_) Leave(queue.front());
     if (!queue.empty()) Begin(queue.front());
   }
 
-  bool InTime() const { return SteadyClock::now() < deadline_; }
+  bool MayGoOn() const { return SteadyClock::now() < deadline_ && !budget_.overdrawn(); }
 
   /// What is still waiting is not run any more.
   void Leave(size_t i) {
@@ -141,14 +145,17 @@ class Round {
   std::map<int, std::deque<size_t>> queues_;
   std::shared_ptr<Finished> finished_ = std::make_shared<Finished>();
   const SteadyClock::time_point deadline_;
+  const ByteBudget& budget_;
   size_t open_ = 0;
   bool in_time_ = true;
 };
 
 }  // namespace
 
-bool RunJobs(std::vector<TransformJob>& jobs, std::chrono::milliseconds patience) {
-  return Round(jobs, patience).Run();
+bool RunJobs(std::vector<TransformJob>& jobs, std::chrono::milliseconds patience,
+             const std::shared_ptr<ByteBudget>& budget) {
+  for (TransformJob& job : jobs) job.context.output_budget = budget;
+  return Round(jobs, patience, *budget).Run();
 }
 
 }  // namespace millrace::processor

@@ -20,8 +20,9 @@ struct TransformJob {
 
 /// Runs all jobs, side by side where they may, and waits for them. What the engine failed on is
 /// tried again, up to three times in all. A job's inputs go to its transformer part by part, so
-/// that after `patience` no more is begun; the outputs of what was not run then say so (error_class
-/// "timeout"). Whether all was run.
-bool RunJobs(std::vector<TransformJob>& jobs, std::chrono::milliseconds patience);
+/// that after `patience`, and when `budget` for all their outputs is used up, no more is begun; the
+/// outputs of what was not run then say so (error_class "timeout"). Whether all was run.
+bool RunJobs(std::vector<TransformJob>& jobs, std::chrono::milliseconds patience,
+             const std::shared_ptr<ByteBudget>& budget);
 
 }  // namespace millrace::processor

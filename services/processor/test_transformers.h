@@ -73,7 +73,13 @@ class TestTransformer final : public transformation::Transformer {
            transformation::RunDone done) override {
     thread_.Post([this, inputs = std::move(inputs), context, done = std::move(done)] {
       std::vector<transformation::Output> outputs;
-      for (const auto& input : inputs) outputs.push_back(Apply(input, context));
+      for (const auto& input : inputs) {
+        outputs.push_back(Apply(input, context));
+        size_t size = 0;
+        for (const Bytes& event : outputs.back().events) size += event.size();
+        if (context.output_budget == nullptr || context.output_budget->Take(size)) continue;
+        outputs.back() = {.error = "no room", .error_class = "result_too_large", .again = true};
+      }
       done(std::move(outputs));
     });
   }

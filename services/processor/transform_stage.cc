@@ -16,7 +16,7 @@ namespace {
 using transformation::Input;
 using transformation::Output;
 
-constexpr size_t kMaxOutputBytes = 128 << 20;  // of one step over a batch, in memory
+constexpr size_t kMaxOutputBytes = 64 << 20;   // of one step over a batch, in memory
 constexpr std::chrono::seconds kPatience{15};  // with one step of a batch
 constexpr size_t kEventNameBytes = 1024;
 
@@ -158,21 +158,18 @@ Status TransformStage::RunStep(std::vector<ChainRun>& runs, size_t step) {
   }
   if (jobs.empty()) return OkStatus();
   if (observer_ != nullptr) observer_->Begin(jobs, steps);
-  if (!RunJobs(jobs, kPatience) && !OfOneRecord(runs)) {
-    return Error(StatusCode::kDeadlineExceeded,
-                 "the transformations of a batch took longer than {} s", kPatience.count());
+  const auto budget = std::make_shared<ByteBudget>(kMaxOutputBytes);
+  const bool all_run = RunJobs(jobs, kPatience, budget);
+  const bool too_much = budget->overdrawn();
+  if ((too_much || !all_run) && !OfOneRecord(runs)) {
+    return too_much
+               ? Error(StatusCode::kResourceExhausted,
+                       "transformations made more than {} bytes of events of one batch",
+                       kMaxOutputBytes)
+               : Error(StatusCode::kDeadlineExceeded,
+                       "the transformations of a batch took longer than {} s", kPatience.count());
   }
-  size_t bytes = 0;
-  for (const TransformJob& job : jobs) {
-    for (const Output& output : job.outputs) {
-      for (const Bytes& event : output.events) bytes += event.size();
-    }
-  }
-  if (bytes > kMaxOutputBytes && !OfOneRecord(runs)) {
-    return Error(StatusCode::kResourceExhausted,
-                 "transformations made {} bytes of events of one batch", bytes);
-  }
-  if (bytes > kMaxOutputBytes) Refuse(jobs);
+  if (too_much) Refuse(jobs);
   if (observer_ != nullptr) observer_->End(jobs, steps);
 
   struct Answer {
