@@ -26,6 +26,9 @@ class NewEvents {
     if (buffer_.empty()) buffer_.reserve(std::min(expected_, kBytes + kBytes / 4));
     return &buffer_;
   }
+  /// Bytes that were appended and belong to no output yet.
+  size_t new_bytes() const { return buffer_.size() - Given(); }
+  void Drop() { buffer_.resize(Given()); }
   /// `output`'s event was appended.
   void Added(size_t output) {
     ends_.emplace_back(output, buffer_.size());
@@ -46,6 +49,8 @@ class NewEvents {
   }
 
  private:
+  size_t Given() const { return ends_.empty() ? 0 : ends_.back().second; }
+
   static constexpr size_t kBytes = 16 << 10;  // one event in use holds no more for others
   static constexpr size_t kMade = 64;         // by which an event is expected to grow
 
@@ -116,7 +121,16 @@ void RulesTransformer::Run(std::vector<Input> inputs, const RunContext& context,
   const int64_t started = ThreadCpuMicros();
   int64_t before = started;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (RunOne(inputs[i], scratch.get(), &outputs[i], made.buffer())) made.Added(i);
+    const bool changed = RunOne(inputs[i], scratch.get(), &outputs[i], made.buffer());
+    const size_t size = changed ? made.new_bytes() : inputs[i].event.size();
+    if (context.output_budget != nullptr && !context.output_budget->Take(size)) {
+      made.Drop();
+      outputs[i] = {.error = "there is no room for what the events become together",
+                    .error_class = "result_too_large",
+                    .again = true};
+    } else if (changed) {
+      made.Added(i);
+    }
     if (!context.test) continue;
     const int64_t now = ThreadCpuMicros();
     outputs[i].cpu_us = now - before;
