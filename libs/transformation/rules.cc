@@ -107,7 +107,8 @@ bool RulesTransformer::RunOne(const Input& input, rules::Scratch* scratch, Outpu
   const auto verdict = program_->Run(input.event.view(), input.message_id, scratch, made);
   if (!verdict.ok()) {
     output->error = Message(verdict.status());
-    output->error_class = "thrown";
+    output->error_class =
+        verdict.status().code() == StatusCode::kResourceExhausted ? "result_too_large" : "thrown";
     return false;
   }
   if (*verdict == rules::Program::Verdict::kSame) output->events.push_back(input.event);

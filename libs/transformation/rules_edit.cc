@@ -36,6 +36,7 @@ void Edits::Clear() {
   inserted_.clear();
   emptied_.clear();
   kept_.clear();
+  bytes_ = 0;
   made_objects = false;
 }
 

@@ -16,12 +16,18 @@ class Edits {
   /// `text` must live until Apply; Keep makes it so.
   void Replace(uint32_t begin, uint32_t end, std::string_view text) {
     replacements_.push_back({begin, end, text});
+    bytes_ += text.size();
   }
   void Remove(const Match& match) { removed_.push_back(match); }
   /// A member ("key":value) for the front of the object that begins at `object`.
-  void Insert(uint32_t object, std::string_view member) { inserted_.push_back({object, member}); }
+  void Insert(uint32_t object, std::string_view member) {
+    inserted_.push_back({object, member});
+    bytes_ += member.size();
+  }
   std::string_view Keep(std::string text) { return kept_.emplace_back(std::move(text)); }
 
+  /// Of what is put in.
+  size_t bytes() const { return bytes_; }
   bool empty() const { return replacements_.empty() && removed_.empty() && inserted_.empty(); }
   /// Whether a member was inserted that made objects around it.
   bool made_objects = false;
@@ -49,6 +55,7 @@ class Edits {
   std::vector<Insertion> inserted_;
   std::vector<uint32_t> emptied_;  // containers all of whose members go
   std::deque<std::string> kept_;
+  size_t bytes_ = 0;
 };
 
 }  // namespace millrace::transformation::rules

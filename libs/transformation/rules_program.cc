@@ -6,6 +6,7 @@
 
 #include "libs/event/event_fields.h"
 #include "libs/event/scan.h"
+#include "libs/transformation/rules_values.h"
 
 namespace millrace::transformation::rules {
 namespace {
@@ -22,6 +23,11 @@ Status TooDeep() {
   return MakeStatus(StatusCode::kInvalidArgument, "a rule nests the event too deep");
 }
 
+Status TooLarge() {
+  return Error(StatusCode::kResourceExhausted,
+               "the rules make the event larger by more than {} bytes", kMaxGrowthBytes);
+}
+
 void Append(std::vector<Path>* to, const std::vector<Path>& more) {
   to->insert(to->end(), more.begin(), more.end());
 }
@@ -30,24 +36,30 @@ void Append(std::vector<Path>* to, const std::vector<Path>& more) {
 class Runner {
  public:
   Runner(Scratch* scratch, std::string_view message_id)
-      : document_(scratch->document), edits_(scratch->edits), message_id_(message_id) {}
+      : document_(scratch->document),
+        edits_(scratch->edits),
+        message_id_(message_id),
+        most_bytes_(document_.text().size() + kMaxGrowthBytes) {}
 
   bool changed() const { return changed_; }
   /// What has been changed is put in, and what was found is found anew.
   void Flush() {
-    if (edits_.empty()) return;
+    if (edits_.empty() || too_large()) return;
     changed_ = true;
     std::string made;
     made.reserve(document_.text().size() + kMade);
     edits_.Apply(document_.text(), &made);
-    broken_ = !document_.Replace(std::move(made));
+    too_large_ = made.size() > most_bytes_;
+    broken_ = !too_large_ && !document_.Replace(std::move(made));
   }
   /// False: the event is dropped, or broken.
   bool Do(const Op& op) {
     if (op.flush_before) Flush();
-    return !broken_ && std::visit([this](const auto& what) { return Do(what); }, op.what) &&
-           !broken_;
+    return !stopped() && std::visit([this](const auto& what) { return Do(what); }, op.what) &&
+           !stopped();
   }
+  bool too_large() const { return too_large_ || edits_.bytes() > most_bytes_; }
+  bool stopped() const { return broken_ || too_large(); }
   /// A rule made something that is not to be read again: nested too deep.
   bool broken() const { return broken_; }
 
@@ -84,8 +96,10 @@ class Runner {
   }
   bool Do(const ValueOp& op) {
     ForEach(op.node, [&](const Match& match) {
+      if (too_large()) return;
       const std::string_view raw = document_.Value(match);
       if (NewValue value = op.make(raw)) {
+        too_large_ = value->size() > raw.size() + kMaxGrowthBytes;
         if (*value != raw) Put(match, edits_.Keep(*std::move(value)));
       } else if (op.otherwise == ValueOp::Otherwise::kRemove) {
         edits_.Remove(match);
@@ -224,8 +238,10 @@ class Runner {
   Document& document_;
   Edits& edits_;
   std::string_view message_id_;
+  const size_t most_bytes_;
   bool changed_ = false;
   bool broken_ = false;
+  bool too_large_ = false;
 };
 
 }  // namespace
@@ -258,11 +274,11 @@ StatusOr<Program::Verdict> Program::Run(std::string_view event, std::string_view
   Runner runner(scratch, message_id);
   for (const Rule& rule : rules_) {
     if (rule.flush_before) runner.Flush();
-    if (runner.broken()) return TooDeep();
+    if (runner.stopped()) return runner.broken() ? TooDeep() : TooLarge();
     if (rule.when && !rule.when->Holds(scratch->document)) continue;
     for (const Op& op : rule.ops) {
       if (runner.Do(op)) continue;
-      if (runner.broken()) return TooDeep();
+      if (runner.stopped()) return runner.broken() ? TooDeep() : TooLarge();
       return Verdict::kDropped;
     }
   }

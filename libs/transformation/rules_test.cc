@@ -6,6 +6,8 @@
 #include <sstream>
 
 #include "libs/base/hash.h"
+#include "libs/event/event_fields.h"
+#include "libs/transformation/rules_values.h"
 
 namespace millrace::transformation {
 namespace {
@@ -334,6 +336,65 @@ TEST_CASE("Sampling is stable and even", "[rules]") {
 }
 
 // The examples of docs/rules.md: a yaml block, and after it a block of in: and out: lines.
+TEST_CASE("Rules that make an event enormous fail it, before it is made", "[rules]") {
+  const std::string doubling = "  - replace: {fields: a, pattern: '^(.*)$', with: '\\0\\0'}\n";
+  std::string doublings = "rules:\n";
+  for (int i = 0; i < 40; ++i) doublings += doubling;
+  const std::string yaml = GENERATE_COPY(
+      "rules:\n  - replace: {fields: a, pattern: '', with: '" + std::string(60'000, 'y') + "'}",
+      "rules:\n  - replace: {fields: a, pattern: '.*', with: '" +
+          [] {
+            std::string with;
+            for (int i = 0; i < 10'000; ++i) with += "\\0";
+            return with;
+          }() +
+          "'}",
+      doublings);
+  const auto outputs =
+      RunAll(*Compile(yaml), {{.event = Bytes(R"({"a":")" + std::string(20'000, 'x') + "\"}")}});
+  CHECK(outputs[0].error == "the rules make the event larger by more than 1048576 bytes");
+  CHECK(outputs[0].error_class == "result_too_large");
+  CHECK(outputs[0].events.empty());
+}
+
+TEST_CASE("Replacing is what RE2 does", "[rules]") {
+  for (const char* pattern : {"", "a", "a*", "b*", "x?", "^", "$", "(a)(b)?", "\\b", "[^a]", "é*",
+                              "(?i)A|", ".*", "(.)(.)"}) {
+    const auto re = std::make_shared<const RE2>(pattern);
+    for (const char* with : {"", "-", "<\\0>", "\\\\"}) {
+      for (const char* text : {"", "a", "ab", "baab", "éaé", "a b", "aaé€x"}) {
+        INFO(pattern << " | " << with << " | " << text);
+        std::string expected = text;
+        const bool found = RE2::GlobalReplace(&expected, *re, with) > 0;
+        const auto made = rules::ReplaceText('"' + std::string(text) + '"', {re, with});
+        REQUIRE(made.has_value() == found);
+        if (found) CHECK(event::DecodeText(*made) == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("Rules stop when there is no room for what they make", "[rules]") {
+  const auto transformer = Compile("rules: [{set: {b: 1}, when: c exists}]");
+  RunContext context;
+  context.output_budget = std::make_shared<ByteBudget>(60);
+  const std::string same = R"({"a":"0123456789"})";
+  const std::string changed = R"({"c":1,"a":"0123456789"})";
+  const auto outputs = RunAll(*transformer,
+                              {{.event = Bytes(changed)},
+                               {.event = Bytes(same)},
+                               {.event = Bytes(changed)},
+                               {.event = Bytes(same)}},
+                              context);
+  CHECK(outputs[0].events.at(0).view() == R"({"b":1,"c":1,"a":"0123456789"})");
+  CHECK(outputs[1].events.at(0).view() == same);
+  for (const size_t i : {2, 3}) {
+    CHECK(outputs[i].events.empty());
+    CHECK(outputs[i].error_class == "result_too_large");
+    CHECK(outputs[i].again);
+  }
+}
+
 TEST_CASE("The examples in the docs do what they say", "[rules]") {
   std::ifstream file(MILLRACE_SOURCE_DIR "/docs/rules.md");
   REQUIRE(file.good());

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -198,11 +199,71 @@ NewValue CastValue(std::string_view raw, CastType type) {
   return std::nullopt;
 }
 
+namespace {
+
+/// What RE2::GlobalReplace does, but it ends once `made` has more than `most` bytes.
+class Replacer {
+ public:
+  Replacer(std::string_view text, const Replacing& replacing, size_t most)
+      : text_(text.data(), text.size()),
+        replacing_(replacing),
+        groups_(1 + RE2::MaxSubmatch(replacing.with)),
+        most_(most) {}
+
+  /// False: there was no match.
+  bool Run(std::string* made) {
+    const char* at = text_.data();
+    const char* const end = at + text_.size();
+    const char* last = nullptr;  // where the match before ended
+    while (at <= end && made->size() <= most_ &&
+           replacing_.pattern->Match(text_, static_cast<size_t>(at - text_.data()), text_.size(),
+                                     RE2::UNANCHORED, found_.data(), groups_)) {
+      made->append(at, static_cast<size_t>(found_[0].data() - at));
+      at = found_[0].data();
+      if (found_[0].empty() && at == last) {  // not twice at one place: on by a character
+        if (at == end) return true;
+        do made->push_back(*at++);
+        while (at < end && !BeginsCharacter(*at));
+        continue;
+      }
+      AppendReplacement(made);
+      at += found_[0].size();
+      last = at;
+    }
+    if (at < end) made->append(at, static_cast<size_t>(end - at));
+    return last != nullptr;
+  }
+
+ private:
+  void AppendReplacement(std::string* made) {
+    const std::string& with = replacing_.with;
+    for (size_t i = 0; i < with.size() && made->size() <= most_; ++i) {
+      if (with[i] != '\\') {
+        made->push_back(with[i]);
+      } else if (IsDigit(with[++i])) {  // checked when it was compiled
+        const re2::StringPiece& group = found_[static_cast<size_t>(with[i] - '0')];
+        made->append(group.data(), group.size());
+      } else {
+        made->push_back('\\');
+      }
+    }
+  }
+
+  const re2::StringPiece text_;
+  const Replacing& replacing_;
+  const int groups_;
+  const size_t most_;
+  std::array<re2::StringPiece, 10> found_;
+};
+
+}  // namespace
+
 NewValue ReplaceText(std::string_view raw, const Replacing& replacing) {
   if (!IsTextValue(raw)) return std::nullopt;
-  std::string text = event::DecodeText(raw);
-  if (RE2::GlobalReplace(&text, *replacing.pattern, replacing.with) == 0) return std::nullopt;
-  return event::QuoteJson(event::RepairUtf8(std::move(text)));  // \C matches half a character
+  const std::string text = event::DecodeText(raw);
+  std::string made;
+  if (!Replacer(text, replacing, raw.size() + kMaxGrowthBytes).Run(&made)) return std::nullopt;
+  return event::QuoteJson(event::RepairUtf8(std::move(made)));  // \C matches half a character
 }
 
 NewValue LowercaseText(std::string_view raw) {

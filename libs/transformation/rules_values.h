@@ -9,6 +9,9 @@
 
 namespace millrace::transformation::rules {
 
+/// Bytes by which rules may make a value, or an event, larger.
+constexpr size_t kMaxGrowthBytes = 1 << 20;
+
 /// What a rule makes of one value: raw JSON in, raw JSON out; nothing: the value stays as it is.
 using NewValue = std::optional<std::string>;
 
@@ -39,7 +42,8 @@ struct Replacing {
   std::shared_ptr<const RE2> pattern;
   std::string with;
 };
-/// Replaces each match of the pattern; of texts.
+/// Replaces each match of the pattern; of texts. What is larger than the value by more than
+/// kMaxGrowthBytes is not made whole.
 NewValue ReplaceText(std::string_view raw, const Replacing& replacing);
 /// ASCII and no more; of texts.
 NewValue LowercaseText(std::string_view raw);
