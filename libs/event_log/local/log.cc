@@ -277,6 +277,8 @@ Status LocalLog::CommitOffsets(LocalConsumer& consumer, std::vector<OffsetChange
 }
 
 void LocalLog::NoteReading(const std::string& group, PartitionKey key) {
+  // At once, so that every checkpoint has it.
+  if (!GroupNamed(group).committed.try_emplace(key).second) return;
   Batch& batch = OpenBatch(0);
   batch.offsets.push_back({group, key, {}, false});
   batch.waiters.push_back({[](const Status&) {}, nullptr, false});

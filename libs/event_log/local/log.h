@@ -54,7 +54,7 @@ class LocalLog final : public EventLog {
   // With mu() held.
   std::shared_ptr<Topic> FindTopic(std::string_view name) const;
   Group& GroupNamed(const std::string& name);
-  /// Writes, if the disk lets it, that `group` reads the partition: its records wait for it.
+  /// Notes that `group` reads the partition, so that its records wait for it, unless that is known.
   void NoteReading(const std::string& group, PartitionKey key);
   /// Deals the topics' partitions out among the members anew and tells them.
   void Reassign(Group& group);

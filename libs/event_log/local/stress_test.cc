@@ -60,11 +60,13 @@ class World {
     for (int i = 0; i < steps; ++i) Step();
     Crash();
     Open();
+    CheckNoise();
   }
 
   /// With a disk in order, all comes out.
   void Settle() {
     io_.one_in = 0;
+    clock_.Add(std::chrono::hours(100));  // what nobody reads is old
     for (int rounds = 0; !Complete(); ++rounds) {
       INFO("stuck");
       REQUIRE(rounds < 3000);
@@ -81,7 +83,6 @@ class World {
       }
     }
     // And it goes on: all is read or old.
-    clock_.Add(std::chrono::hours(100));
     Status status;
     for (int tries = 0; tries < 50; ++tries) {
       status = Append("in", 0, Between(10, 2000));
@@ -152,6 +153,7 @@ class World {
         return;
       case 4:
         if (Between(0, 4) == 0) Read(*slow_, true);
+        if (Between(0, 9) == 0) Forget();
         return;
       case 5:
       case 6:
@@ -161,6 +163,25 @@ class World {
         return Read(*reader_, Between(0, 1) == 0);
       default:
         (void)Append("in", partition, Between(10, Between(0, 3) == 0 ? 150'000 : 6'000));
+    }
+  }
+
+  /// What was in "noise" never comes back.
+  void Forget() {
+    if (!log_->DeleteTopic("noise").ok()) return;
+    first_noise_ = next_;
+    (void)log_->EnsureTopic("noise", {.partitions = kPartitions});
+  }
+
+  void CheckNoise() {
+    const auto reader = contract::ReaderOf(*log_, "noise");
+    for (;;) {
+      const auto batch = reader->Poll({.timeout = std::chrono::milliseconds(0)});
+      REQUIRE(batch.ok());
+      if (batch->records.empty()) return;
+      for (const ConsumedRecord& record : batch->records) {
+        REQUIRE(std::stoll(std::string(record.value.substr(0, 20))) >= first_noise_);
+      }
     }
   }
 
@@ -248,6 +269,7 @@ class World {
   std::unique_ptr<Consumer> reader_;
   std::unique_ptr<Consumer> slow_;
   int64_t next_ = 0;
+  int64_t first_noise_ = 0;
   std::map<TopicPartition, std::set<int64_t>> acknowledged_;  // by where it comes out
   std::map<TopicPartition, std::map<int64_t, int64_t>> out_;  // offset -> number, as read
 };
