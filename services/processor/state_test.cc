@@ -221,22 +221,6 @@ TEST_CASE("What a shadow writes is lost, and it does not see what came later", "
   CHECK(f.Get("a") == "2");
 }
 
-// Hidden, as it measures: run it in a release build.
-TEST_CASE("State takes 50,000 operations a second", "[.][speed]") {  // by hand: it is timed
-  StateFixture f;
-  constexpr int kOperations = 200'000;
-  const auto began = std::chrono::steady_clock::now();
-  for (int i = 0; i < kOperations; ++i) {
-    REQUIRE(f.Call([&](StateScope& scope) {
-               return scope.Increment("user-" + std::to_string(i * 7919 % 2'000), 1, seconds(0));
-             }).ok());
-    if (i % 2'000 == 1'999) f.Commit();
-  }
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
-  WARN(kOperations / took.count() << " operations a second");
-  CHECK(kOperations / took.count() > 50'000);
-}
-
 TEST_CASE("Expired values leave the store", "[state]") {
   event_log::TestFolder folder;
   const auto store = *StateStore::Open({.folder = folder.path() + "/s", .longest_s = 3600});
