@@ -39,6 +39,11 @@ class World:
         if shutil.which("ip") is None or ip("netns", "add", NAMESPACE, check=False).returncode != 0:
             print("skipped: network namespaces cannot be made here (root and iproute2 are needed)")
             sys.exit(77)
+        entered = ip("netns", "exec", NAMESPACE, "true", check=False)
+        if entered.returncode != 0:
+            self.close()
+            print("skipped: network namespaces cannot be entered here: " + entered.stderr.strip())
+            sys.exit(77)
         try:
             self.open()
         except BaseException:
