@@ -335,7 +335,6 @@ TEST_CASE("Sampling is stable and even", "[rules]") {
   CHECK(kept_messages < 1'100);
 }
 
-// The examples of docs/rules.md: a yaml block, and after it a block of in: and out: lines.
 TEST_CASE("Rules that make an event enormous fail it, before it is made", "[rules]") {
   const std::string doubling = "  - replace: {fields: a, pattern: '^(.*)$', with: '\\0\\0'}\n";
   std::string doublings = "rules:\n";
@@ -395,6 +394,7 @@ TEST_CASE("Rules stop when there is no room for what they make", "[rules]") {
   }
 }
 
+// The examples of docs/rules.md: a yaml block, and after it a block of in: and out: lines.
 TEST_CASE("The examples in the docs do what they say", "[rules]") {
   std::ifstream file(MILLRACE_SOURCE_DIR "/docs/rules.md");
   REQUIRE(file.good());

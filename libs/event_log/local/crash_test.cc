@@ -8,8 +8,7 @@
 #include <iterator>
 
 #include "libs/event_log/contract/contract.h"
-#include "libs/event_log/local/local_log.h"
-#include "libs/event_log/local/test_folder.h"
+#include "libs/event_log/local/test_log.h"
 #include "libs/event_log/local/weak_io.h"
 
 namespace millrace::event_log {
@@ -19,23 +18,6 @@ using Strings = std::vector<std::string>;
 using std::chrono::hours;
 
 constexpr uint64_t kSegment = 128 << 10;
-
-std::unique_ptr<EventLog> Open(const LocalLogOptions& options) {
-  StatusOr<std::unique_ptr<EventLog>> log = OpenLocalLog(options);
-  INFO(Message(log.status()));
-  REQUIRE(log.ok());
-  return *std::move(log);
-}
-
-class SharedClock final : public Clock {
- public:
-  int64_t NowMicros() const override { return now_us_; }
-  MonotonicTime Monotonic() const override { return MonotonicTime(Micros(now_us_)); }
-  void Advance(Micros by) { now_us_ += by.count(); }
-
- private:
-  std::atomic<int64_t> now_us_{1'767'225'600'000'000};
-};
 
 /// Everything in partition 0 of `topic`.
 Strings ReadBack(EventLog& log, const std::string& topic) {

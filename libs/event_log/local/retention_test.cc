@@ -5,32 +5,13 @@
 #include <thread>
 
 #include "libs/event_log/contract/contract.h"
-#include "libs/event_log/local/local_log.h"
-#include "libs/event_log/local/test_folder.h"
+#include "libs/event_log/local/test_log.h"
 
 namespace millrace::event_log {
 namespace {
 
 using Strings = std::vector<std::string>;
 using std::chrono::hours;
-
-std::unique_ptr<EventLog> Open(const LocalLogOptions& options) {
-  StatusOr<std::unique_ptr<EventLog>> log = OpenLocalLog(options);
-  INFO(Message(log.status()));
-  REQUIRE(log.ok());
-  return *std::move(log);
-}
-
-/// Moved by the test while the writer thread reads it.
-class SharedClock final : public Clock {
- public:
-  int64_t NowMicros() const override { return now_us_; }
-  MonotonicTime Monotonic() const override { return MonotonicTime(Micros(now_us_)); }
-  void Advance(Micros by) { now_us_ += by.count(); }
-
- private:
-  std::atomic<int64_t> now_us_{1'767'225'600'000'000};
-};
 
 int64_t Begin(EventLog& log, const std::string& topic) {
   const auto info = log.Describe(topic);

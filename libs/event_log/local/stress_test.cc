@@ -9,8 +9,7 @@
 #include <set>
 
 #include "libs/event_log/contract/contract.h"
-#include "libs/event_log/local/local_log.h"
-#include "libs/event_log/local/test_folder.h"
+#include "libs/event_log/local/test_log.h"
 #include "libs/event_log/local/weak_io.h"
 
 namespace millrace::event_log {
@@ -35,16 +34,6 @@ class RandomIo final : public WeakIo {
   std::minstd_rand random_;
 };
 
-class SharedClock final : public Clock {
- public:
-  int64_t NowMicros() const override { return now_us_; }
-  MonotonicTime Monotonic() const override { return MonotonicTime(Micros(now_us_)); }
-  void Add(Micros by) { now_us_ += by.count(); }
-
- private:
-  std::atomic<int64_t> now_us_{1'767'225'600'000'000};
-};
-
 // MILLRACE_STRESS_SEED=N runs one seed.
 
 /// Events go into "in", a transaction moves them to "out", from where they are read; those in
@@ -66,7 +55,7 @@ class World {
   /// With a disk in order, all comes out.
   void Settle() {
     io_.one_in = 0;
-    clock_.Add(std::chrono::hours(100));  // what nobody reads is old
+    clock_.Advance(std::chrono::hours(100));  // what nobody reads is old
     for (int rounds = 0; !Complete(); ++rounds) {
       INFO("stuck");
       REQUIRE(rounds < 3000);
@@ -105,10 +94,7 @@ class World {
     options_.quota_bytes = static_cast<uint64_t>(Between(4, 12)) << 20;
     options_.segment_bytes = static_cast<uint64_t>(Between(128, 512)) << 10;
     options_.retention = std::chrono::hours(Between(1, 4));
-    auto log = OpenLocalLog(options_);
-    INFO(Message(log.status()));
-    REQUIRE(log.ok());
-    log_ = *std::move(log);
+    log_ = event_log::Open(options_);
     for (const char* topic : {"in", "out", "noise", "slow"}) {
       REQUIRE(log_->EnsureTopic(topic, {.partitions = kPartitions}).ok());
     }
@@ -144,7 +130,7 @@ class World {
         io_.one_in = Between(0, 2) == 0 ? Between(2, 30) : 0;
         return;
       case 1:
-        return clock_.Add(std::chrono::minutes(Between(-20, 90)));
+        return clock_.Advance(std::chrono::minutes(Between(-20, 90)));
       case 2:
         (void)Append("noise", partition, Between(10, 60'000));
         return;
