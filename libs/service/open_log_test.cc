@@ -1,28 +1,14 @@
 #include "libs/service/open_log.h"
 
-#include <stdlib.h>
-
 #include <catch2/catch.hpp>
 
-#include <filesystem>
 #include <future>
 #include <string>
 
+#include "libs/event_log/local/test_folder.h"
+
 namespace millrace::service {
 namespace {
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "open-log-XXXXXX").string();
-    path = ::mkdtemp(name.data());
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  std::string path;
-};
 
 Status Append(event_log::EventLog& log, std::string_view topic, const std::string& value) {
   const auto appender = *log.NewAppender();
@@ -33,10 +19,10 @@ Status Append(event_log::EventLog& log, std::string_view topic, const std::strin
 }
 
 TEST_CASE("a full local log takes what its processor needs to start", "[open_log]") {
-  Folder folder;
+  event_log::TestFolder folder;
   settings::v1::EventLogSettings settings;
   settings.mutable_local()->set_quota_bytes(4 << 20);
-  const auto open = [&] { return *OpenEventLog(settings, folder.path, SystemClock()); };
+  const auto open = [&] { return *OpenEventLog(settings, folder.path(), SystemClock()); };
   auto log = open();
   REQUIRE(EnsureSharedTopics(*log, settings).ok());
   REQUIRE(log->EnsureTopic(std::string(event_log::kStateTopic), {}).ok());

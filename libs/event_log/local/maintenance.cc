@@ -8,7 +8,6 @@
 
 #include "libs/base/hash.h"
 #include "libs/base/log.h"
-#include "libs/event_log/local/consumer.h"
 #include "libs/event_log/local/log.h"
 
 namespace millrace::event_log::local {
@@ -215,16 +214,9 @@ LocalLog::Readable LocalLog::WhatIsRead(const Topic& topic, int32_t number) cons
   Readable readable;
   readable.read = std::numeric_limits<int64_t>::max();
   for (const auto& [name, group] : groups_) {
-    const auto commit = group->committed.find({topic.id, number});
-    if (commit != group->committed.end()) {
-      readable.read = std::min(readable.read, commit->second.offset);
-    } else if (std::ranges::any_of(group->members, [&topic](const LocalConsumer* member) {
-                 return std::ranges::count(member->topics(), topic.name) > 0;
-               })) {
-      readable.read = 0;  // it reads from the beginning
-    } else {
-      continue;
-    }
+    const auto commit = group->committed.find({topic.id, number});  // there since it subscribed
+    if (commit == group->committed.end()) continue;
+    readable.read = std::min(readable.read, commit->second.offset);
     readable.grouped = true;
   }
   return readable;

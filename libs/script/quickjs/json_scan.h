@@ -163,16 +163,18 @@ static int mr_scan_value(MrScan *s);
 
 /* Behind a member or an element: 1 where `close` ends the whole, 0 where another one follows, else
  * -1. */
-static inline int mr_scan_next(MrScan* s, uint8_t close, int* flags) {
-  *flags |= mr_skip_spaces(s);
-  if (*s->at == close) {
+static inline int mr_scan_next(MrScan *s, uint8_t close, int *flags)
+{
+    *flags |= mr_skip_spaces(s);
+    if (*s->at == close) {
+        s->at++;
+        return 1;
+    }
+    if (*s->at != ',')
+        return -1;
     s->at++;
-    return 1;
-  }
-  if (*s->at != ',') return -1;
-  s->at++;
-  *flags |= mr_skip_spaces(s);
-  return 0;
+    *flags |= mr_skip_spaces(s);
+    return 0;
 }
 
 static int mr_scan_object(MrScan *s)
@@ -216,7 +218,8 @@ static int mr_scan_object(MrScan *s)
             return -1;
         flags |= part;
         part = mr_scan_next(s, '}', &flags);
-        if (part != 0) return part < 0 ? -1 : flags;
+        if (part != 0)
+            return part < 0 ? -1 : flags;
     }
 }
 
@@ -235,7 +238,8 @@ static int mr_scan_array(MrScan *s)
             return -1;
         flags |= part;
         part = mr_scan_next(s, ']', &flags);
-        if (part != 0) return part < 0 ? -1 : flags;
+        if (part != 0)
+            return part < 0 ? -1 : flags;
     }
 }
 
