@@ -119,6 +119,7 @@ if ! { cmake --preset "$preset" >"$work/configure.log" 2>&1 && cmake --build "$b
 fi
 begin "style"
 check "shell scripts" tests/lint_shell.sh
+check "formatting of C++" tests/lint_format.sh
 check "ban list" tests/lint_bans.sh
 check "dependencies point one way" python3 tests/lint_dependencies.py
 check "docs/settings.md is fresh" python3 docs/generate_settings.py --check

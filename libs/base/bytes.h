@@ -7,8 +7,8 @@
 
 namespace millrace {
 
-/// An immutable, reference-counted slice of bytes. Copies and slices share the owner, which lives as
-/// long as any of them. Safe to read from any thread.
+/// An immutable, reference-counted slice of bytes. Copies and slices share the owner, which lives
+/// as long as any of them. Safe to read from any thread.
 class Bytes {
  public:
   Bytes() = default;

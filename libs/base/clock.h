@@ -10,8 +10,8 @@ namespace millrace {
 using Micros = std::chrono::microseconds;
 using MonotonicTime = std::chrono::steady_clock::time_point;
 
-/// The two clocks. Retry, dedup and deadline timers use Monotonic(), which never steps; Now() is for
-/// stamps that people and other systems read.
+/// The two clocks. Retry, dedup and deadline timers use Monotonic(), which never steps; Now() is
+/// for stamps that people and other systems read.
 ///
 /// Thread-safety: all methods may be called from any thread.
 class Clock {

@@ -33,12 +33,14 @@ Status ArmOne(std::string_view one) {
   }
   const std::string_view count = one.substr(first + 1, second - first - 1);
   Armed armed{.action = std::string(one.substr(second + 1))};
-  const auto [end, error] = std::from_chars(count.data(), count.data() + count.size(), armed.countdown);
+  const auto [end, error] =
+      std::from_chars(count.data(), count.data() + count.size(), armed.countdown);
   if (error != std::errc() || end != count.data() + count.size() || armed.countdown < 1) {
     return Error(StatusCode::kInvalidArgument, "failpoint '{}': n must be a number from 1", one);
   }
   if (armed.action != "kill" && armed.action != "stop" && armed.action != "error") {
-    return Error(StatusCode::kInvalidArgument, "failpoint '{}': action is kill, stop or error", one);
+    return Error(StatusCode::kInvalidArgument, "failpoint '{}': action is kill, stop or error",
+                 one);
   }
   MutexLock lock(mu);
   Table()[std::string(one.substr(0, first))] = std::move(armed);

@@ -1,8 +1,8 @@
 #include "libs/base/file.h"
 
+#include <catch2/catch.hpp>
 #include <sys/stat.h>
 
-#include <catch2/catch.hpp>
 #include <filesystem>
 
 #include "libs/base/ids.h"

@@ -89,7 +89,9 @@ uint32_t Murmur2(std::string_view data) {
     h *= kM;
     h ^= k;
   }
-  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(at[i])); };
+  const auto byte = [&](size_t i) {
+    return static_cast<uint32_t>(static_cast<unsigned char>(at[i]));
+  };
   if (left >= 3) h ^= byte(2) << 16;
   if (left >= 2) h ^= byte(1) << 8;
   if (left >= 1) {
@@ -118,8 +120,12 @@ std::array<uint64_t, 2> Sha256Prefix128(std::string_view data) {
   return prefix;
 }
 
-std::string Sha256Hex(std::string_view data) { return Hex(Digest(EVP_sha256(), data)); }
-std::string Md5Hex(std::string_view data) { return Hex(Digest(EVP_md5(), data)); }
+std::string Sha256Hex(std::string_view data) {
+  return Hex(Digest(EVP_sha256(), data));
+}
+std::string Md5Hex(std::string_view data) {
+  return Hex(Digest(EVP_md5(), data));
+}
 
 std::string EncodeBase64(std::string_view data) {
   constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -127,7 +133,8 @@ std::string EncodeBase64(std::string_view data) {
   text.reserve((data.size() + 2) / 3 * 4);
   for (size_t i = 0; i < data.size(); i += 3) {
     uint32_t group = static_cast<uint32_t>(static_cast<unsigned char>(data[i])) << 16;
-    if (i + 1 < data.size()) group |= static_cast<uint32_t>(static_cast<unsigned char>(data[i + 1])) << 8;
+    if (i + 1 < data.size())
+      group |= static_cast<uint32_t>(static_cast<unsigned char>(data[i + 1])) << 8;
     if (i + 2 < data.size()) group |= static_cast<unsigned char>(data[i + 2]);
     text += kAlphabet[group >> 18];
     text += kAlphabet[(group >> 12) & 63];

@@ -1,6 +1,7 @@
 #include "libs/base/ids.h"
 
 #include <catch2/catch.hpp>
+
 #include <set>
 
 #include "libs/base/clock.h"
@@ -19,7 +20,10 @@ TEST_CASE("ids have their form and differ", "[ids]") {
 }
 
 TEST_CASE("timestamps as SDKs write them", "[clock]") {
-  struct Case { const char* text; const char* utc; };
+  struct Case {
+    const char* text;
+    const char* utc;
+  };
   const auto c = GENERATE(values<Case>({
       {"2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.678Z"},
       {"2026-01-02T03:04:05.678901+00:00", "2026-01-02T03:04:05.678Z"},

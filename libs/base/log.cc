@@ -24,10 +24,14 @@ bool json_lines = false;
 
 spdlog::level::level_enum ToSpdlog(Level level) {
   switch (level) {
-    case Level::kDebug: return spdlog::level::debug;
-    case Level::kInfo: return spdlog::level::info;
-    case Level::kWarning: return spdlog::level::warn;
-    case Level::kError: return spdlog::level::err;
+    case Level::kDebug:
+      return spdlog::level::debug;
+    case Level::kInfo:
+      return spdlog::level::info;
+    case Level::kWarning:
+      return spdlog::level::warn;
+    case Level::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -54,22 +58,30 @@ void Init(const Options& options) {
   json_lines = options.json;
   if (options.json) {
     Logger().set_pattern(
-        fmt::format(R"({{"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","service":"{}","message":"%v"}})",
-                    options.service),
+        fmt::format(
+            R"({{"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","service":"{}","message":"%v"}})",
+            options.service),
         spdlog::pattern_time_type::utc);
   }
 }
 
 bool ParseLevel(std::string_view name, Level* level) {
-  if (name == "debug") *level = Level::kDebug;
-  else if (name == "info") *level = Level::kInfo;
-  else if (name == "warning") *level = Level::kWarning;
-  else if (name == "error") *level = Level::kError;
-  else return false;
+  if (name == "debug")
+    *level = Level::kDebug;
+  else if (name == "info")
+    *level = Level::kInfo;
+  else if (name == "warning")
+    *level = Level::kWarning;
+  else if (name == "error")
+    *level = Level::kError;
+  else
+    return false;
   return true;
 }
 
-bool Enabled(Level level) { return Logger().should_log(ToSpdlog(level)); }
+bool Enabled(Level level) {
+  return Logger().should_log(ToSpdlog(level));
+}
 
 void Write(Level level, std::string_view message) {
   const std::string escaped = json_lines ? JsonEscaped(message) : std::string();

@@ -38,21 +38,22 @@ bool IsRetryable(const Status& status);
 
 }  // namespace millrace
 
-#define MR_RETURN_IF_ERROR(expr)                                \
-  do {                                                          \
-    if (::millrace::Status mr_status = (expr); !mr_status.ok()) \
-      return mr_status;                                         \
+#define MR_RETURN_IF_ERROR(expr)                                                  \
+  do {                                                                            \
+    if (::millrace::Status mr_status = (expr); !mr_status.ok()) return mr_status; \
   } while (false)
 
 #define MR_CONCAT_INNER(a, b) a##b
 #define MR_CONCAT(a, b) MR_CONCAT_INNER(a, b)
-#define MR_ASSIGN_OR_RETURN(lhs, expr) MR_ASSIGN_OR_RETURN_IMPL(MR_CONCAT(mr_or_, __LINE__), lhs, expr)
+#define MR_ASSIGN_OR_RETURN(lhs, expr) \
+  MR_ASSIGN_OR_RETURN_IMPL(MR_CONCAT(mr_or_, __LINE__), lhs, expr)
 #define MR_ASSIGN_OR_RETURN_IMPL(var, lhs, expr) \
   auto var = (expr);                             \
   if (!var.ok()) return std::move(var).status(); \
   lhs = *std::move(var)
 
-/// Stops the process when `condition`, an invariant of ours, does not hold. Never for outside input.
+/// Stops the process when `condition`, an invariant of ours, does not hold. Never for outside
+/// input.
 #define MR_CHECK(condition) \
   ((condition) ? void(0) : ::millrace::CheckFailed(#condition, __FILE__, __LINE__))
 

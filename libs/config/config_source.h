@@ -18,8 +18,8 @@ class ConfigSource {
   virtual ~ConfigSource() = default;
   /// The workspace in force; null until the first snapshot has come (from disk or control plane).
   virtual WorkspacePtr Current() const = 0;
-  /// Calls `listener` after each change, and once at once when there is a snapshot, from the source's
-  /// own thread, until the returned handle is destroyed. The listener must not block.
+  /// Calls `listener` after each change, and once at once when there is a snapshot, from the
+  /// source's own thread, until the returned handle is destroyed. The listener must not block.
   [[nodiscard]] virtual std::shared_ptr<void> Subscribe(
       std::function<void(WorkspacePtr)> listener) = 0;
 };

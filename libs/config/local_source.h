@@ -7,8 +7,8 @@
 
 namespace millrace::config {
 
-/// A ConfigSource that its owner sets: the control plane in one process, and tests. Listeners run on
-/// the thread that calls Set or Subscribe, one call at a time.
+/// A ConfigSource that its owner sets: the control plane in one process, and tests. Listeners run
+/// on the thread that calls Set or Subscribe, one call at a time.
 class LocalSource final : public ConfigSource {
  public:
   LocalSource() = default;

@@ -1,6 +1,7 @@
 #include "libs/config/local_source.h"
 
 #include <catch2/catch.hpp>
+
 #include <vector>
 
 namespace millrace::config {

@@ -1,13 +1,13 @@
 #include "libs/config/settings.h"
 
 #include <google/protobuf/util/json_util.h>
+#include <nlohmann/json.hpp>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "libs/base/file.h"
 
@@ -27,7 +27,8 @@ Json ScalarToJson(const YAML::Node& node) {
   const bool looks_octal = text.size() > 1 && text[0] == '0' && text[1] != '.';
   if (!looks_octal && YAML::convert<int64_t>::decode(node, integer)) return integer;
   double number = 0;
-  if (!looks_octal && YAML::convert<double>::decode(node, number) && std::isfinite(number)) return number;
+  if (!looks_octal && YAML::convert<double>::decode(node, number) && std::isfinite(number))
+    return number;
   return text;
 }
 
@@ -91,7 +92,8 @@ std::vector<std::string> Split(std::string_view text, std::string_view separator
 
 using google::protobuf::FieldDescriptor;
 
-/// What a field takes, when `value` is of another kind; nothing when it fits or the parser must say.
+/// What a field takes, when `value` is of another kind; nothing when it fits or the parser must
+/// say.
 std::string_view WantedKind(const FieldDescriptor& field, const Json& value) {
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
@@ -101,11 +103,13 @@ std::string_view WantedKind(const FieldDescriptor& field, const Json& value) {
     case FieldDescriptor::CPPTYPE_UINT32:
       return value.is_number_integer() && value.get<int64_t>() >= 0 &&
                      value.get<int64_t>() <= UINT32_MAX
-                 ? "" : "a whole number from 0 to 4294967295";
+                 ? ""
+                 : "a whole number from 0 to 4294967295";
     case FieldDescriptor::CPPTYPE_INT32:
       return value.is_number_integer() && value.get<int64_t>() >= INT32_MIN &&
                      value.get<int64_t>() <= INT32_MAX
-                 ? "" : "a whole number of 32 bits";
+                 ? ""
+                 : "a whole number of 32 bits";
     case FieldDescriptor::CPPTYPE_UINT64:
       return value.is_number_integer() && value.get<int64_t>() >= 0 ? "" : "a whole number from 0";
     case FieldDescriptor::CPPTYPE_INT64:
@@ -115,7 +119,8 @@ std::string_view WantedKind(const FieldDescriptor& field, const Json& value) {
   }
 }
 
-Status CheckKeys(const Json& json, const google::protobuf::Descriptor& type, const std::string& path);
+Status CheckKeys(const Json& json, const google::protobuf::Descriptor& type,
+                 const std::string& path);
 
 Status CheckValue(const Json& value, const FieldDescriptor& field, const std::string& path) {
   const auto wrong = [&path](std::string_view wanted) {
@@ -130,8 +135,10 @@ Status CheckValue(const Json& value, const FieldDescriptor& field, const std::st
   return wanted.empty() ? OkStatus() : wrong(wanted);
 }
 
-/// Names the first key that does not exist or has a value of the wrong kind; `path` stands before it.
-Status CheckKeys(const Json& json, const google::protobuf::Descriptor& type, const std::string& path) {
+/// Names the first key that does not exist or has a value of the wrong kind; `path` stands before
+/// it.
+Status CheckKeys(const Json& json, const google::protobuf::Descriptor& type,
+                 const std::string& path) {
   for (const auto& [key, value] : json.items()) {
     const FieldDescriptor* field = type.FindFieldByName(key);
     if (field == nullptr) field = type.FindFieldByCamelcaseName(key);
@@ -144,7 +151,8 @@ Status CheckKeys(const Json& json, const google::protobuf::Descriptor& type, con
     if (field->is_map()) {
       if (!value.is_object()) return CheckValue(value, *field, whole);
       for (const auto& [name, one] : value.items()) {
-        MR_RETURN_IF_ERROR(CheckValue(one, *field->message_type()->map_value(), whole + "." + name));
+        MR_RETURN_IF_ERROR(
+            CheckValue(one, *field->message_type()->map_value(), whole + "." + name));
       }
     } else if (field->is_repeated()) {
       if (!value.is_array()) {
@@ -190,9 +198,11 @@ Status LoadSettings(const std::string& path, std::string_view env_prefix,
     MR_ASSIGN_OR_RETURN(const std::string yaml, ReadFile(path));
     auto json = ParseYaml(yaml);
     if (!json.ok()) return Annotate(json.status(), path);
-    if (json->is_object()) all = *std::move(json);
+    if (json->is_object())
+      all = *std::move(json);
     else if (!json->is_null()) {
-      return Error(StatusCode::kInvalidArgument, "{}: the file must hold settings as key: value", path);
+      return Error(StatusCode::kInvalidArgument, "{}: the file must hold settings as key: value",
+                   path);
     }
     MR_RETURN_IF_ERROR(Merge(all, out, path));
     out->Clear();

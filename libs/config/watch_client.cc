@@ -72,10 +72,11 @@ class WatchClientImpl final : public WatchClient {
     while (source_.Current() == nullptr) {
       if (changed_.wait_until(lock.native(), deadline) == std::cv_status::timeout &&
           source_.Current() == nullptr) {
-        return Error(StatusCode::kUnavailable,
-                     "no configuration yet: the control plane at {} {}; see control_plane_client.address "
-                     "and .token_file",
-                     options_.address, last_fault_.empty() ? "does not answer" : last_fault_);
+        return Error(
+            StatusCode::kUnavailable,
+            "no configuration yet: the control plane at {} {}; see control_plane_client.address "
+            "and .token_file",
+            options_.address, last_fault_.empty() ? "does not answer" : last_fault_);
       }
     }
     return OkStatus();
@@ -156,8 +157,8 @@ class WatchClientImpl final : public WatchClient {
       return OkStatus();
     }
     const std::string bytes = next->SerializeAsString();
-    // The configuration holds secrets, so nobody else may read the file. A disk that fails does not stop
-    // the service: it goes on with what it was told.
+    // The configuration holds secrets, so nobody else may read the file. A disk that fails does not
+    // stop the service: it goes on with what it was told.
     const Status written = WriteFileAtomically(cache_path_, Sha256Hex(bytes) + bytes, 0600);
     if (!written.ok()) log::Warning("keeping the configuration: {}", Message(written));
     log::Info("configuration: revision {} of the control plane", next->revision());
@@ -185,15 +186,17 @@ StatusOr<WatchOptions> MakeWatchOptions(const settings::v1::ControlPlaneClientSe
                                         const std::string& data_dir, const std::string& service,
                                         const std::string& instance) {
   if (settings.address().empty()) {
-    return MakeStatus(StatusCode::kInvalidArgument,
-                      "control_plane_client.address is not set; give host:port of the control plane");
+    return MakeStatus(
+        StatusCode::kInvalidArgument,
+        "control_plane_client.address is not set; give host:port of the control plane");
   }
   std::string token = settings.token();
   if (token.empty()) {
     if (settings.token_file().empty()) {
-      return MakeStatus(StatusCode::kInvalidArgument,
-                        "control_plane_client.token_file is not set; name a copy of the control plane's "
-                        "file service-token");
+      return MakeStatus(
+          StatusCode::kInvalidArgument,
+          "control_plane_client.token_file is not set; name a copy of the control plane's "
+          "file service-token");
     }
     auto text = ReadFile(settings.token_file());
     if (!text.ok()) return Annotate(text.status(), "control_plane_client.token_file");

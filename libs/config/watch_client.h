@@ -21,21 +21,22 @@ struct WatchOptions {
                         .maximum = std::chrono::milliseconds(10'000)};
 };
 
-/// Options out of the settings; reads the token file. kInvalidArgument names the setting that is missing.
+/// Options out of the settings; reads the token file. kInvalidArgument names the setting that is
+/// missing.
 StatusOr<WatchOptions> MakeWatchOptions(const settings::v1::ControlPlaneClientSettings& settings,
                                         const std::string& data_dir, const std::string& service,
                                         const std::string& instance);
 
-/// The workspace as the control plane tells it, over gRPC; on the disk for the time when it is away, also
-/// across restarts. Owned by main, outlives its subscribers' handles' use; thread-safe.
+/// The workspace as the control plane tells it, over gRPC; on the disk for the time when it is
+/// away, also across restarts. Owned by main, outlives its subscribers' handles' use; thread-safe.
 class WatchClient : public ConfigSource {
  public:
-  /// Takes the snapshot of the disk, if there is one, and begins to watch. The control plane may be away:
-  /// it is tried again with growing waits for as long as it takes. kFailedPrecondition: the cache folder
-  /// cannot be used.
+  /// Takes the snapshot of the disk, if there is one, and begins to watch. The control plane may be
+  /// away: it is tried again with growing waits for as long as it takes. kFailedPrecondition: the
+  /// cache folder cannot be used.
   static StatusOr<std::unique_ptr<WatchClient>> Start(WatchOptions options);
-  /// Waits for the first snapshot. kUnavailable when none came in time: the control plane is away, or
-  /// refuses the token, as the message says.
+  /// Waits for the first snapshot. kUnavailable when none came in time: the control plane is away,
+  /// or refuses the token, as the message says.
   virtual Status WaitForSnapshot(std::chrono::milliseconds timeout) = 0;
 };
 

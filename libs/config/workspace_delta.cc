@@ -75,10 +75,12 @@ v1::WorkspaceDelta MakeDelta(const v1::Workspace& from, const v1::Workspace& to)
   return delta;
 }
 
-StatusOr<v1::Workspace> ApplyDelta(const v1::Workspace& workspace, const v1::WorkspaceDelta& delta) {
+StatusOr<v1::Workspace> ApplyDelta(const v1::Workspace& workspace,
+                                   const v1::WorkspaceDelta& delta) {
   if (delta.from_revision() != workspace.revision()) {
-    return Error(StatusCode::kFailedPrecondition, "a change of revision {} came, revision {} is held",
-                 delta.from_revision(), workspace.revision());
+    return Error(StatusCode::kFailedPrecondition,
+                 "a change of revision {} came, revision {} is held", delta.from_revision(),
+                 workspace.revision());
   }
   v1::Workspace next = workspace;
   next.set_revision(delta.to_revision());

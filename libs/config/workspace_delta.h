@@ -6,7 +6,8 @@
 
 namespace millrace::config {
 
-/// What turns `from` into `to`. Entities are matched by id; one that differs in any field is sent whole.
+/// What turns `from` into `to`. Entities are matched by id; one that differs in any field is sent
+/// whole.
 v1::WorkspaceDelta MakeDelta(const v1::Workspace& from, const v1::Workspace& to);
 
 /// `workspace` after `delta`. kFailedPrecondition when the delta is for another revision: then the

@@ -1,13 +1,13 @@
 #include "libs/config/workspace_delta.h"
 
-#include <google/protobuf/util/message_differencer.h>
-
 #include <catch2/catch.hpp>
+#include <google/protobuf/util/message_differencer.h>
 
 namespace millrace::config {
 namespace {
 
-v1::Workspace Make(uint64_t revision, const std::vector<std::pair<std::string, std::string>>& sources) {
+v1::Workspace Make(uint64_t revision,
+                   const std::vector<std::pair<std::string, std::string>>& sources) {
   v1::Workspace workspace;
   workspace.set_id("w");
   workspace.set_revision(revision);
@@ -23,7 +23,8 @@ v1::Workspace Make(uint64_t revision, const std::vector<std::pair<std::string, s
 
 }  // namespace
 
-TEST_CASE("a delta holds what changed and nothing else, and turns the one into the other", "[config]") {
+TEST_CASE("a delta holds what changed and nothing else, and turns the one into the other",
+          "[config]") {
   const v1::Workspace before = Make(4, {{"a", "A"}, {"b", "B"}, {"c", "C"}});
   v1::Workspace after = Make(5, {{"a", "A"}, {"c", "C2"}, {"e", "E"}});
   after.set_updated_at_us(77);

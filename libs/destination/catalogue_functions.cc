@@ -7,9 +7,10 @@ namespace {
 
 Status Unknown(const Catalogue& catalogue, std::string_view type) {
   std::string known;
-  for (const auto* one : catalogue.List()) known += (known.empty() ? "" : ", ") + one->definition.id();
-  return Error(StatusCode::kInvalidArgument, "there is no destination type '{}'; there are: {}", type,
-               known);
+  for (const auto* one : catalogue.List())
+    known += (known.empty() ? "" : ", ") + one->definition.id();
+  return Error(StatusCode::kInvalidArgument, "there is no destination type '{}'; there are: {}",
+               type, known);
 }
 
 }  // namespace
@@ -30,7 +31,8 @@ std::function<const v1::Definition*(std::string_view)> DefinitionsOf(const Catal
 std::function<Status(std::string_view, std::string_view)> ValidatorOf(const Catalogue& catalogue) {
   return [&catalogue](std::string_view type, std::string_view config_json) -> Status {
     const DestinationType* found = catalogue.Find(type);
-    return found == nullptr ? Unknown(catalogue, type) : ValidateConfig(found->definition, config_json);
+    return found == nullptr ? Unknown(catalogue, type)
+                            : ValidateConfig(found->definition, config_json);
   };
 }
 

@@ -10,7 +10,8 @@
 #include "libs/script/worker_pool.h"
 #include "millrace/config/v1/workspace.pb.h"
 
-/// What services ask of the catalogue, as functions for their Deps. The catalogue (and pool) outlive them.
+/// What services ask of the catalogue, as functions for their Deps. The catalogue (and pool)
+/// outlive them.
 namespace millrace::destination {
 
 /// The types that are compiled in and those of `folder` (empty: none).
@@ -23,8 +24,8 @@ std::function<const v1::Definition*(std::string_view)> DefinitionsOf(const Catal
 std::function<Status(std::string_view type, std::string_view config_json)> ValidatorOf(
     const Catalogue& catalogue);
 
-/// Masks the secrets of a configuration. Of a type that is not known (any more) nobody can say what is
-/// secret: the answer is {}.
+/// Masks the secrets of a configuration. Of a type that is not known (any more) nobody can say what
+/// is secret: the answer is {}.
 std::function<std::string(std::string_view type, std::string_view config_json)> MaskerOf(
     const Catalogue& catalogue);
 

@@ -8,8 +8,8 @@
 namespace millrace::event {
 namespace {
 
-constexpr std::array<std::string_view, 9> kTypeNames = {"",       "identify", "track", "page",  "screen",
-                                                        "group",  "alias",    "merge", "record"};
+constexpr std::array<std::string_view, 9> kTypeNames = {
+    "", "identify", "track", "page", "screen", "group", "alias", "merge", "record"};
 
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -48,8 +48,8 @@ void AppendUtf8(uint32_t code, std::string& out) {
   }
 }
 
-// Resolves the \u escape whose `u` is at `at`; answers the position after it. A lone surrogate becomes
-// U+FFFD.
+// Resolves the \u escape whose `u` is at `at`; answers the position after it. A lone surrogate
+// becomes U+FFFD.
 size_t DecodeUnicodeEscape(std::string_view text, size_t at, std::string& out) {
   constexpr uint32_t kReplacement = 0xfffd;
   const int32_t first = HexQuad(text, at + 1);
@@ -73,12 +73,18 @@ size_t DecodeUnicodeEscape(std::string_view text, size_t at, std::string& out) {
 
 char SimpleEscape(char c) {
   switch (c) {
-    case 'b': return '\b';
-    case 'f': return '\f';
-    case 'n': return '\n';
-    case 'r': return '\r';
-    case 't': return '\t';
-    default: return c;
+    case 'b':
+      return '\b';
+    case 'f':
+      return '\f';
+    case 'n':
+      return '\n';
+    case 'r':
+      return '\r';
+    case 't':
+      return '\t';
+    default:
+      return c;
   }
 }
 
@@ -88,8 +94,10 @@ Status ScanFields(std::string_view json, EventFields* fields) {
   *fields = EventFields{};
   const char* const end = json.data() + json.size();
   const char* at = scan::SkipSpace(json.data(), end);
-  if (at != end && *at == '{') at = scan::ScanObject(at, end, fields);
-  else at = nullptr;
+  if (at != end && *at == '{')
+    at = scan::ScanObject(at, end, fields);
+  else
+    at = nullptr;
   if (at == nullptr || scan::SkipSpace(at, end) != end) {
     return MakeStatus(StatusCode::kInvalidArgument, "event is not a JSON object");
   }
@@ -137,11 +145,21 @@ std::string QuoteJson(std::string_view text) {
     out += text.substr(kept, at - kept);
     kept = at + 1;
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         out += "\\u00";
         out += kHex[static_cast<unsigned char>(c) >> 4];
@@ -204,7 +222,8 @@ std::string SetFields(std::string_view json,
     separate();
     out += piece.member.key;
     out += ':';
-    out += piece.value == SIZE_MAX ? piece.member.value : std::string_view(values[piece.value].second);
+    out +=
+        piece.value == SIZE_MAX ? piece.member.value : std::string_view(values[piece.value].second);
   }
   out += '}';
   return out;

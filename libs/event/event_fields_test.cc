@@ -45,15 +45,18 @@ TEST_CASE("ScanFields takes the last of a doubled key, however it is spelt", "[e
 
 TEST_CASE("ScanFields refuses what is no object and stays within bounds", "[event]") {
   const auto json = GENERATE(as<std::string>{}, "", " ", "[]", "1", "\"{}\"", "{", "{\"a", "{\"a\"",
-                             "{\"a\":", "{\"a\":{", "{\"a\":1", "{\"a\":1}}", "{\"a\":\"\\", "{,}", "{} x",
-                             "{\"a\":1,}", "{1:2}");
+                             "{\"a\":", "{\"a\":{", "{\"a\":1", "{\"a\":1}}", "{\"a\":\"\\", "{,}",
+                             "{} x", "{\"a\":1,}", "{1:2}");
   CAPTURE(json);
   EventFields fields;
   CHECK_FALSE(ScanFields(json, &fields).ok());
 }
 
 TEST_CASE("ScanObject measures the depth", "[event]") {
-  struct Case { std::string json; int depth; };
+  struct Case {
+    std::string json;
+    int depth;
+  };
   const auto c = GENERATE(values<Case>({{"{}", 1},
                                         {R"({"a":1})", 1},
                                         {R"({"a":[]})", 2},
@@ -68,7 +71,10 @@ TEST_CASE("ScanObject measures the depth", "[event]") {
 }
 
 TEST_CASE("DecodeText and QuoteJson", "[event]") {
-  struct Case { std::string raw; std::string text; };
+  struct Case {
+    std::string raw;
+    std::string text;
+  };
   const auto c = GENERATE(values<Case>({{"", ""},
                                         {"null", ""},
                                         {"true", ""},

@@ -8,8 +8,12 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
 
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-bool IsHex(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+bool IsDigit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool IsHex(char c) {
+  return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
 
 // The length of the UTF-8 sequence at the front of `text`, or 0 when there is none.
 size_t Utf8Length(std::string_view text) {
@@ -65,8 +69,8 @@ class Mender {
     return true;
   }
   void Space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' ||
-                                  text_[at_] == '\t')) {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) {
       Copy(1);
     }
   }
@@ -78,13 +82,20 @@ class Mender {
 
   bool Value(int depth) {
     switch (Peek()) {
-      case '{': return Object(depth + 1);
-      case '[': return Array(depth + 1);
-      case '"': return String();
-      case 't': return Word("true");
-      case 'f': return Word("false");
-      case 'n': return Word("null");
-      default: return Number();
+      case '{':
+        return Object(depth + 1);
+      case '[':
+        return Array(depth + 1);
+      case '"':
+        return String();
+      case 't':
+        return Word("true");
+      case 'f':
+        return Word("false");
+      case 'n':
+        return Word("null");
+      default:
+        return Number();
     }
   }
 
@@ -127,13 +138,15 @@ class Mender {
     for (size_t i = at + 2; i < at + 6; ++i) {
       if (!IsHex(text_[i])) return -1;
     }
-    return static_cast<int32_t>(std::strtol(std::string(text_.substr(at + 2, 4)).c_str(), nullptr, 16));
+    return static_cast<int32_t>(
+        std::strtol(std::string(text_.substr(at + 2, 4)).c_str(), nullptr, 16));
   }
 
   bool Escape() {
     if (at_ + 1 >= text_.size()) return false;
     if (text_[at_ + 1] != 'u') {
-      if (std::string_view("\"\\/bfnrt").find(text_[at_ + 1]) == std::string_view::npos) return false;
+      if (std::string_view("\"\\/bfnrt").find(text_[at_ + 1]) == std::string_view::npos)
+        return false;
       Copy(2);
       return true;
     }
@@ -172,8 +185,10 @@ class Mender {
         continue;
       }
       const size_t length = Utf8Length(text_.substr(at_));
-      if (length == 0) Replace(1, kReplacement);
-      else Copy(length);
+      if (length == 0)
+        Replace(1, kReplacement);
+      else
+        Copy(length);
     }
     return false;
   }
@@ -188,8 +203,10 @@ class Mender {
     size_t end = at_;
     const auto next = [&] { return end < text_.size() ? text_[end] : '\0'; };
     if (next() == '-') ++end;
-    if (next() == '0') ++end;
-    else if (!Digits(end)) return false;
+    if (next() == '0')
+      ++end;
+    else if (!Digits(end))
+      return false;
     bool integer = true;
     if (next() == '.') {
       integer = false;
@@ -220,7 +237,9 @@ class Mender {
 
 }  // namespace
 
-StatusOr<Repaired> Repair(std::string_view json, int max_depth) { return Mender(json, max_depth).Run(); }
+StatusOr<Repaired> Repair(std::string_view json, int max_depth) {
+  return Mender(json, max_depth).Run();
+}
 
 std::string RepairUtf8(std::string text) {
   std::string out;

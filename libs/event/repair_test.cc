@@ -6,9 +6,14 @@ using namespace millrace;
 using namespace millrace::event;
 
 TEST_CASE("Repair mends what it may and leaves the rest", "[repair]") {
-  struct Case { std::string json; std::string result; uint32_t repairs; };
+  struct Case {
+    std::string json;
+    std::string result;
+    uint32_t repairs;
+  };
   const auto c = GENERATE(values<Case>({
-      {R"( {"a" : [1, -0.5e-3, true, null, "x"] } )", R"( {"a" : [1, -0.5e-3, true, null, "x"] } )", 0},
+      {R"( {"a" : [1, -0.5e-3, true, null, "x"] } )", R"( {"a" : [1, -0.5e-3, true, null, "x"] } )",
+       0},
       {R"(["\ud800"])", R"(["\ufffd"])", 1},
       {R"(["\ud83d\ude00"])", R"(["\ud83d\ude00"])", 0},
       {R"(["\ude00\ud83d"])", R"(["\ufffd\ufffd"])", 2},
@@ -31,16 +36,18 @@ TEST_CASE("Repair mends what it may and leaves the rest", "[repair]") {
 
 TEST_CASE("Repair refuses what is no JSON", "[repair]") {
   const auto json = GENERATE(
-      as<std::string>{}, "", " ", "{", "[1,]", "{\"a\":1,}", "{a:1}", "{'a':1}", "[01]", "[1.]", "[.5]", "[+1]",
-      "[1e]", "[-]", "NaN", "[Infinity]", "[\"\\x\"]", "[\"\\u12g4\"]", "[\"\\u12\"]", "[\"a\nb\"]", "\"a",
-      "[1] 2", "tru", "[\xff]", "{\"a\" 1}", "{1:1}", "[1 2]", "\"\\", "{\"a\":1]", std::string("[1]\0", 4),
-      std::string("[\"\0\"]", 5));
+      as<std::string>{}, "", " ", "{", "[1,]", "{\"a\":1,}", "{a:1}", "{'a':1}", "[01]", "[1.]",
+      "[.5]", "[+1]", "[1e]", "[-]", "NaN", "[Infinity]", "[\"\\x\"]", "[\"\\u12g4\"]",
+      "[\"\\u12\"]", "[\"a\nb\"]", "\"a", "[1] 2", "tru", "[\xff]", "{\"a\" 1}", "{1:1}", "[1 2]",
+      "\"\\", "{\"a\":1]", std::string("[1]\0", 4), std::string("[\"\0\"]", 5));
   CAPTURE(json);
   CHECK(Repair(json).status().code() == StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("Repair has a limit of depth", "[repair]") {
-  const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  const auto nested = [](size_t depth) {
+    return std::string(depth, '[') + std::string(depth, ']');
+  };
   CHECK(Repair(nested(kMaxDepth)).ok());
   CHECK(Repair(nested(kMaxDepth + 1)).status().code() == StatusCode::kOutOfRange);
   CHECK(Repair(std::string(1'000'000, '[')).status().code() == StatusCode::kOutOfRange);

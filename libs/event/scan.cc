@@ -45,7 +45,8 @@ const char* SkipNested(const char* at, const char* end, int* depth) {
       std::memcpy(last, at, static_cast<size_t>(end - at));
       bytes = last;
     }
-    for (uint64_t left = TakeBlock(ReadBlock(bytes), &state).brackets; left != 0; left &= left - 1) {
+    for (uint64_t left = TakeBlock(ReadBlock(bytes), &state).brackets; left != 0;
+         left &= left - 1) {
       const int i = std::countr_zero(left);
       if (IsOpening(bytes[i])) {
         deepest = std::max(deepest, ++level);
@@ -193,7 +194,8 @@ const char* ScanObject(const char* at, const char* end, EventFields* fields, int
 bool KeyIs(std::string_view raw_key, std::string_view name) {
   if (raw_key.size() < 2) return false;
   const std::string_view inner = raw_key.substr(1, raw_key.size() - 2);
-  if (inner.size() <= name.size()) return inner == name;  // escapes are longer than what they stand for
+  if (inner.size() <= name.size())
+    return inner == name;  // escapes are longer than what they stand for
   return inner.find('\\') != std::string_view::npos && DecodeText(raw_key) == name;
 }
 

@@ -4,8 +4,8 @@
 
 #include "libs/event/event_fields.h"
 
-/// Walks over JSON text that has been validated before without building anything. On text that is not
-/// JSON the functions stay within [begin, end) and answer null or nonsense, no more.
+/// Walks over JSON text that has been validated before without building anything. On text that is
+/// not JSON the functions stay within [begin, end) and answer null or nonsense, no more.
 namespace millrace::event::scan {
 
 /// The first byte that is no white space, or `end`.
@@ -21,8 +21,8 @@ const char* SkipString(const char* at, const char* end);
 /// raised to the deepest nesting seen (a scalar has 0, `{}` has 1).
 const char* SkipValue(const char* at, const char* end, int* depth = nullptr);
 
-/// `at` stands on `{`. Fills `fields` (which must be empty) and answers the byte after the matching `}`,
-/// or null. `depth` as in SkipValue.
+/// `at` stands on `{`. Fills `fields` (which must be empty) and answers the byte after the matching
+/// `}`, or null. `depth` as in SkipValue.
 const char* ScanObject(const char* at, const char* end, EventFields* fields, int* depth = nullptr);
 
 /// One member of an object.
@@ -31,8 +31,8 @@ struct Member {
   std::string_view value;  // raw
 };
 
-/// Iterates over the members of an object: `at` stands on `{` first; each call moves it on. False at
-/// the end, where `at` is the byte after `}`, or null when the text is no object.
+/// Iterates over the members of an object: `at` stands on `{` first; each call moves it on. False
+/// at the end, where `at` is the byte after `}`, or null when the text is no object.
 class Members {
  public:
   Members(const char* at, const char* end) : at_(at), end_(end) {}

@@ -24,8 +24,9 @@ struct TopicPartition {
 
 /// What is appended. The views are copied before Append returns.
 struct Record {
-  std::string_view key;    // decides the partition (murmur2, as Kafka's own clients), unless set below
-  std::string_view meta;   // metadata beside the value; a Kafka header named "m"
+  std::string_view
+      key;  // decides the partition (murmur2, as Kafka's own clients), unless set below
+  std::string_view meta;  // metadata beside the value; a Kafka header named "m"
   std::string_view value;
   int32_t partition = -1;  // >= 0: this partition, whatever the key
 };
@@ -47,8 +48,9 @@ struct ConsumedRecord {
 
 struct RecordBatch {
   std::vector<TopicPartition> sources;
-  std::vector<ConsumedRecord> records;  // of one partition in offset order; partitions may interleave
-  std::shared_ptr<const void> owner;    // keeps the views alive
+  std::vector<ConsumedRecord>
+      records;                        // of one partition in offset order; partitions may interleave
+  std::shared_ptr<const void> owner;  // keeps the views alive
 
   const TopicPartition& source_of(const ConsumedRecord& record) const {
     return sources[record.source];
@@ -57,7 +59,8 @@ struct RecordBatch {
 
 struct TopicOptions {
   int32_t partitions = 1;
-  /// Records older than this go, once every group has read them. 0 = the backend's default (7 days).
+  /// Records older than this go, once every group has read them. 0 = the backend's default (7
+  /// days).
   std::chrono::milliseconds retention{0};
 };
 
@@ -88,8 +91,8 @@ class Appender {
   Appender& operator=(const Appender&) = delete;
   virtual ~Appender() = default;
 
-  /// Appends `records`, which keep their order within a partition, and then calls `done` once: OK when
-  /// all would survive a crash, else
+  /// Appends `records`, which keep their order within a partition, and then calls `done` once: OK
+  /// when all would survive a crash, else
   ///   kUnavailable        - the log is away; try again later (some may be durable);
   ///   kResourceExhausted  - the log is full, or too much is in flight; try again later;
   ///   kInvalidArgument    - a record is larger than the log takes; never will;
@@ -143,8 +146,8 @@ class Consumer {
 
 /// Moves what a stage emits and the offsets of what it read in one step.
 ///
-/// Thread-safety: one thread. After Commit or Abort failed with kFailedPrecondition (fenced by a newer
-/// owner of the same id) the object is of no more use.
+/// Thread-safety: one thread. After Commit or Abort failed with kFailedPrecondition (fenced by a
+/// newer owner of the same id) the object is of no more use.
 class Transaction {
  public:
   Transaction() = default;
@@ -158,15 +161,15 @@ class Transaction {
   virtual Status Append(std::span<const TopicRecord> records) = 0;
   /// `consumer` must be a group consumer of the same log.
   virtual Status AddOffsets(Consumer& consumer, std::span<const CommittedOffset> offsets) = 0;
-  /// OK: all of it is durable and visible. kAborted/kUnavailable: none of it is; the caller reads again
-  /// from the committed offsets. kFailedPrecondition: fenced, or a partition was lost.
+  /// OK: all of it is durable and visible. kAborted/kUnavailable: none of it is; the caller reads
+  /// again from the committed offsets. kFailedPrecondition: fenced, or a partition was lost.
   virtual Status Commit() = 0;
   virtual Status Abort() = 0;
 };
 
 struct ConsumerOptions {
-  std::string group;           // empty: no group, use Assign
-  std::string instance;        // unique in the group and stable over restarts (static membership)
+  std::string group;     // empty: no group, use Assign
+  std::string instance;  // unique in the group and stable over restarts (static membership)
   RebalanceListener* listener = nullptr;  // outlives the consumer
 };
 

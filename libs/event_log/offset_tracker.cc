@@ -63,9 +63,8 @@ OffsetTracker::OffsetTracker(int64_t committed, std::string_view metadata) : nex
 }
 
 uint64_t OffsetTracker::Add(int64_t offset, bool* done) {
-  const auto after = std::ranges::upper_bound(restored_, offset, {}, [](const auto& range) {
-    return range.first;
-  });
+  const auto after = std::ranges::upper_bound(restored_, offset, {},
+                                              [](const auto& range) { return range.first; });
   *done = after != restored_.begin() && offset < std::prev(after)->second;
   entries_.push_back({offset, false});
   ++unfinished_;
@@ -126,7 +125,9 @@ std::string OffsetTracker::Encode() const {
   return "b" + EncodeBase64(bits);
 }
 
-std::string OffsetTracker::Metadata() const { return unfinished_ == entries_.size() ? "" : Encode(); }
+std::string OffsetTracker::Metadata() const {
+  return unfinished_ == entries_.size() ? "" : Encode();
+}
 
 bool OffsetTracker::RoomForMore() const {
   if (next_ - committed() < kSafeSpan) return true;

@@ -9,8 +9,8 @@
 
 namespace millrace::event_log {
 
-/// Says up to where a partition is done when its records finish out of order, and which records beyond
-/// that point are done too, so that a restart does not send them again.
+/// Says up to where a partition is done when its records finish out of order, and which records
+/// beyond that point are done too, so that a restart does not send them again.
 ///
 /// A value of one partition; one thread.
 class OffsetTracker {
@@ -18,12 +18,12 @@ class OffsetTracker {
   /// Metadata never grows beyond this (the log takes 4,000 bytes).
   static constexpr size_t kMaxMetadataBytes = 3'500;
 
-  /// `committed`: the group's offset, -1 for none; `metadata` as Metadata() gave it. Metadata that is
-  /// not understood is ignored: those records are then sent again.
+  /// `committed`: the group's offset, -1 for none; `metadata` as Metadata() gave it. Metadata that
+  /// is not understood is ignored: those records are then sent again.
   OffsetTracker(int64_t committed, std::string_view metadata);
 
-  /// Takes the next record in; offsets grow. Returns its ticket. A record that was finished before the
-  /// restart is finished at once: *done says so.
+  /// Takes the next record in; offsets grow. Returns its ticket. A record that was finished before
+  /// the restart is finished at once: *done says so.
   uint64_t Add(int64_t offset, bool* done);
   void Finish(uint64_t ticket);
 

@@ -1,6 +1,7 @@
 #include "libs/event_log/offset_tracker.h"
 
 #include <catch2/catch.hpp>
+
 #include <map>
 #include <random>
 #include <set>
@@ -90,7 +91,8 @@ TEST_CASE("OffsetTracker stops growing before its metadata overflows", "[offset_
   CHECK(same);
 }
 
-TEST_CASE("OffsetTracker holds one stuck record before very many finished ones", "[offset_tracker]") {
+TEST_CASE("OffsetTracker holds one stuck record before very many finished ones",
+          "[offset_tracker]") {
   OffsetTracker tracker(0, "");
   AddOpen(tracker, 0);
   for (int64_t offset = 1; offset < 300'000; ++offset) tracker.Finish(AddOpen(tracker, offset));
@@ -99,7 +101,8 @@ TEST_CASE("OffsetTracker holds one stuck record before very many finished ones",
 }
 
 TEST_CASE("OffsetTracker survives metadata of others", "[offset_tracker]") {
-  const auto* const metadata = GENERATE("", "r", "rA", "b", "zzz", "r!!", "r/////////////w==", "bAAAA");
+  const auto* const metadata =
+      GENERATE("", "r", "rA", "b", "zzz", "r!!", "r/////////////w==", "bAAAA");
   OffsetTracker tracker(7, metadata);
   AddOpen(tracker, 7);
   CHECK(tracker.committed() == 7);

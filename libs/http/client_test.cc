@@ -1,19 +1,19 @@
 #include "libs/http/client.h"
 
+#include <catch2/catch.hpp>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <mutex>
 #include <thread>
 
 namespace millrace::http {
 namespace {
 
-/// A server on a plain socket: reads one request (head and Content-Length body) at a time, keeps it, and
-/// answers with the given bytes. "" closes without an answer.
+/// A server on a plain socket: reads one request (head and Content-Length body) at a time, keeps
+/// it, and answers with the given bytes. "" closes without an answer.
 class SocketServer {
  public:
   explicit SocketServer(std::string answer, bool endless = false)
@@ -123,14 +123,14 @@ constexpr const char* kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Answer:  
 TEST_CASE("Client sends what it is given and reads the answer", "[client]") {
   SocketServer server(kOk);
   auto client = MakeClient();
-  const ClientResponse response =
-      Call(*client, {.url = server.Url("/hook?a=1"), .headers = {{"X-Key", "v"}, {"X-Empty", ""}},
-                     .body = "{\"a\":1}"});
+  const ClientResponse response = Call(*client, {.url = server.Url("/hook?a=1"),
+                                                 .headers = {{"X-Key", "v"}, {"X-Empty", ""}},
+                                                 .body = "{\"a\":1}"});
   CHECK(response.status == 200);
   CHECK(response.body == "ok");
   CHECK(response.network_error.empty());
-  CHECK(std::ranges::find(response.headers, std::pair<std::string, std::string>("x-answer", "yes")) !=
-        response.headers.end());
+  CHECK(std::ranges::find(response.headers, std::pair<std::string, std::string>(
+                                                "x-answer", "yes")) != response.headers.end());
   const std::string request = server.requests().at(0);
   CHECK(request.starts_with("POST /hook?a=1 HTTP/1.1\r\n"));
   CHECK(request.find("\r\nX-Key: v\r\n") != std::string::npos);
@@ -175,7 +175,8 @@ TEST_CASE("Client cuts bodies and leaves endless ones", "[client]") {
 }
 
 TEST_CASE("Client does not follow redirects", "[client]") {
-  SocketServer server("HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/\r\nContent-Length: 0\r\n\r\n");
+  SocketServer server(
+      "HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/\r\nContent-Length: 0\r\n\r\n");
   auto client = MakeClient();
   CHECK(Call(*client, {.url = server.Url()}).status == 302);
 }

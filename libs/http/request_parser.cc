@@ -28,11 +28,13 @@ bool AllOf(std::string_view text, const std::array<bool, 256>& set) {
   return true;
 }
 
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+char Lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 
 bool EqualsIgnoreCase(std::string_view a, std::string_view lower) {
-  return a.size() == lower.size() &&
-         std::equal(a.begin(), a.end(), lower.begin(), [](char x, char y) { return Lower(x) == y; });
+  return a.size() == lower.size() && std::equal(a.begin(), a.end(), lower.begin(),
+                                                [](char x, char y) { return Lower(x) == y; });
 }
 
 std::string_view Trim(std::string_view text) {
@@ -74,7 +76,9 @@ bool HasToken(std::string_view list, std::string_view lower_token) {
   }
 }
 
-Refusal Bad(std::string_view reason) { return {400, reason}; }
+Refusal Bad(std::string_view reason) {
+  return {400, reason};
+}
 
 Refusal ParseRequestLine(std::string_view line, size_t max_target_bytes, Head* head) {
   const size_t space = line.find(' ');
@@ -192,7 +196,8 @@ Refusal ParseHead(std::string_view text, size_t max_target_bytes, Head* head) {
     if (line.empty()) break;
     const size_t colon = line.find(':');
     // Also refuses continuation lines and white space before the colon: neither is a token.
-    if (colon == std::string_view::npos || colon == 0 || !AllOf(line.substr(0, colon), kTokenChars)) {
+    if (colon == std::string_view::npos || colon == 0 ||
+        !AllOf(line.substr(0, colon), kTokenChars)) {
       return Bad("malformed header");
     }
     const std::string_view value = Trim(line.substr(colon + 1));
@@ -209,8 +214,8 @@ Refusal ParseHead(std::string_view text, size_t max_target_bytes, Head* head) {
   return {};
 }
 
-ChunkDecoder::State ChunkDecoder::Decode(std::string_view input, size_t max_bytes, std::string* body,
-                                         size_t* used) {
+ChunkDecoder::State ChunkDecoder::Decode(std::string_view input, size_t max_bytes,
+                                         std::string* body, size_t* used) {
   const size_t whole = input.size();
   const auto leave = [&](State state) {
     *used = whole - input.size();

@@ -6,16 +6,16 @@
 
 #include "libs/http/server.h"
 
-/// A strict HTTP/1.1 request parser: it refuses whatever two parsers could read in two ways, so that no
-/// proxy in front can be made to disagree with us (request smuggling).
+/// A strict HTTP/1.1 request parser: it refuses whatever two parsers could read in two ways, so
+/// that no proxy in front can be made to disagree with us (request smuggling).
 namespace millrace::http {
 
 /// Finds the end of a request head in bytes that come piece by piece, and refuses bare LF at once.
 class HeadFinder {
  public:
   enum class State { kMore, kDone, kBad };
-  /// `text` is all that has come of this request. After kDone `size()` is the head's length with its
-  /// empty line.
+  /// `text` is all that has come of this request. After kDone `size()` is the head's length with
+  /// its empty line.
   State Scan(std::string_view text);
   size_t size() const { return size_; }
   /// Length of the first line, 0 while it is not complete.

@@ -1,6 +1,5 @@
 #include "libs/http/server.h"
 
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
@@ -20,7 +19,8 @@ StatusOr<tcp::acceptor> Listen(asio::io_context& io, const ServerOptions& option
   boost::system::error_code error;
   const auto address = asio::ip::make_address(options.address, error);
   if (error) {
-    return Error(StatusCode::kInvalidArgument, "`{}` is no IP address to listen on", options.address);
+    return Error(StatusCode::kInvalidArgument, "`{}` is no IP address to listen on",
+                 options.address);
   }
   const tcp::endpoint endpoint(address, port);
   tcp::acceptor acceptor(io);
@@ -33,16 +33,16 @@ StatusOr<tcp::acceptor> Listen(asio::io_context& io, const ServerOptions& option
   if (error) {
     return Error(StatusCode::kUnavailable, "cannot listen on {}:{}: {}; {}", options.address, port,
                  error.message(),
-                 error == asio::error::address_in_use ? "stop the process that uses it, or listen on another port"
-                                                      : "listen on another address or port");
+                 error == asio::error::address_in_use
+                     ? "stop the process that uses it, or listen on another port"
+                     : "listen on another address or port");
   }
   return acceptor;
 }
 
 class ServerImpl final : public Server {
  public:
-  ServerImpl(const ServerOptions& options, Handler handler)
-      : shared_(std::make_shared<Shared>()) {
+  ServerImpl(const ServerOptions& options, Handler handler) : shared_(std::make_shared<Shared>()) {
     shared_->options = options;
     shared_->handler = std::move(handler);
   }

@@ -19,10 +19,10 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 
 struct Request {
   std::string method;
-  std::string path;    // before '?', as sent (not decoded)
-  std::string query;   // after '?'
-  Headers headers;     // names in lower case
-  Bytes body;          // de-chunked, not decompressed
+  std::string path;   // before '?', as sent (not decoded)
+  std::string query;  // after '?'
+  Headers headers;    // names in lower case
+  Bytes body;         // de-chunked, not decompressed
   std::string remote_ip;
 
   /// The first header of that (lower-case) name, or "".
@@ -44,8 +44,8 @@ class StreamWriter {
   virtual void Close() = 0;
 };
 
-/// Answers one request, exactly once, from any thread, possibly after the server has stopped (then the
-/// answer is dropped). Copyable; a request whose every Responder is gone unanswered gets a 500.
+/// Answers one request, exactly once, from any thread, possibly after the server has stopped (then
+/// the answer is dropped). Copyable; a request whose every Responder is gone unanswered gets a 500.
 class Responder {
  public:
   class Impl {
@@ -56,7 +56,9 @@ class Responder {
   };
   explicit Responder(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   void Send(Response response) const { impl_->Send(std::move(response)); }
-  std::shared_ptr<StreamWriter> Stream(Response head) const { return impl_->Stream(std::move(head)); }
+  std::shared_ptr<StreamWriter> Stream(Response head) const {
+    return impl_->Stream(std::move(head));
+  }
 
  private:
   std::shared_ptr<Impl> impl_;

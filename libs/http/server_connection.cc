@@ -1,7 +1,6 @@
 #include "libs/http/server_connection.h"
 
 #include <boost/asio/write.hpp>
-
 #include <fmt/format.h>
 
 #include "libs/base/backoff.h"
@@ -65,8 +64,10 @@ void Connection::OnReadable() {
     // The client may have closed its half only; what it asked for is still answered.
     end_of_input_ = true;
     last_request_ = true;
-    if (error != asio::error::eof || (slots_.empty() && !writing_) || phase_ == Phase::kLingering) Close();
-    else read_deadline_ = SteadyTime::max();
+    if (error != asio::error::eof || (slots_.empty() && !writing_) || phase_ == Phase::kLingering)
+      Close();
+    else
+      read_deadline_ = SteadyTime::max();
     return;
   }
   if (phase_ == Phase::kLingering) return ArmRead();
@@ -196,7 +197,8 @@ void Connection::Refuse(const Refusal& refusal) {
   slot.close = true;
   slot.done = true;
   Response response{refusal.status, {{"Content-Type", "text/plain; charset=utf-8"}}, {}};
-  if (refusal.status == 503) response.headers.emplace_back("Retry-After", std::to_string(1 + FastRandom() % 3));
+  if (refusal.status == 503)
+    response.headers.emplace_back("Retry-After", std::to_string(1 + FastRandom() % 3));
   response.body = std::string(refusal.reason) + "\n";
   AppendHead(response, slot, false);
   slot.out += response.body;
@@ -224,8 +226,10 @@ void Connection::AppendHead(const Response& response, Slot& slot, bool chunked) 
     out += "\r\n";
   }
   if (loop_->stopping()) slot.close = true;
-  if (slot.close) out += "Connection: close\r\n";
-  else if (slot.http_1_0) out += "Connection: keep-alive\r\n";
+  if (slot.close)
+    out += "Connection: close\r\n";
+  else if (slot.http_1_0)
+    out += "Connection: keep-alive\r\n";
   out += "\r\n";
 }
 
@@ -272,8 +276,10 @@ void Connection::Flush() {
   bool finished = false;
   while (!slots_.empty() && !finished) {
     Slot& slot = slots_.front();
-    if (out_.empty()) out_.swap(slot.out);
-    else out_ += slot.out;
+    if (out_.empty())
+      out_.swap(slot.out);
+    else
+      out_ += slot.out;
     slot.out.clear();
     if (slot.stream_bytes > 0) {
       if (credit_ != slot.queued) ReturnCredit();
@@ -343,7 +349,8 @@ void Connection::AfterWrite() {
   if (loop_->stopping() && phase_ == Phase::kHead && pending_in_.empty()) return Close();
   if (phase_ == Phase::kHead && read_deadline_ == SteadyTime::max()) {
     const ServerOptions& options = loop_->shared().options;
-    read_deadline_ = loop_->now() + (pending_in_.empty() ? options.idle_timeout : options.header_timeout);
+    read_deadline_ =
+        loop_->now() + (pending_in_.empty() ? options.idle_timeout : options.header_timeout);
   }
   ArmRead();
 }

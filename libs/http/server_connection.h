@@ -42,13 +42,13 @@ struct Completion {
   std::shared_ptr<Connection> connection;
   uint64_t sequence = 0;
   Kind kind = Kind::kResponse;
-  Response response;                        // its body is the data of kStreamData
+  Response response;                            // its body is the data of kStreamData
   std::shared_ptr<std::atomic<size_t>> queued;  // of a stream: bytes that wait
   std::shared_ptr<std::atomic<bool>> gone;      // of a stream: set when the client has gone
 };
 
-/// One thread's io_context, its connections and its mailbox. Post may be called from any thread, at any
-/// time; Run by one thread; the rest only on that thread.
+/// One thread's io_context, its connections and its mailbox. Post may be called from any thread, at
+/// any time; Run by one thread; the rest only on that thread.
 class Loop : public std::enable_shared_from_this<Loop> {
  public:
   explicit Loop(std::shared_ptr<Shared> shared);
@@ -60,8 +60,8 @@ class Loop : public std::enable_shared_from_this<Loop> {
   void Run();
   /// Any thread. Run returns when what is under way has ended, or after `deadline`.
   void Stop(std::chrono::milliseconds deadline);
-  /// Hands a completion to the loop: at once on the loop's own thread, else by one wake-up for all that
-  /// gather until it is served. Dropped once the loop has ended.
+  /// Hands a completion to the loop: at once on the loop's own thread, else by one wake-up for all
+  /// that gather until it is served. Dropped once the loop has ended.
   void Post(Completion completion);
 
   SteadyTime now() const { return now_; }
@@ -99,11 +99,12 @@ class Loop : public std::enable_shared_from_this<Loop> {
   std::vector<Completion> delivering_;
 };
 
-/// One client connection. Lives as long as its socket is open or a Responder of it is; everything runs
-/// on the loop's thread.
+/// One client connection. Lives as long as its socket is open or a Responder of it is; everything
+/// runs on the loop's thread.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<Loop> loop, boost::asio::ip::tcp::socket socket, std::string remote_ip);
+  Connection(std::shared_ptr<Loop> loop, boost::asio::ip::tcp::socket socket,
+             std::string remote_ip);
   ~Connection();
 
   Loop& loop() { return *loop_; }
@@ -161,10 +162,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool writing_ = false;
   bool consuming_ = false;
   bool end_of_input_ = false;
-  bool last_request_ = false;   // no further request is read
+  bool last_request_ = false;  // no further request is read
   bool continue_due_ = false;
   bool stalled_ = false;  // input waits because too many answers are due
-  std::shared_ptr<std::atomic<size_t>> credit_;  // of the stream in out_: lowered once it is written
+  std::shared_ptr<std::atomic<size_t>>
+      credit_;  // of the stream in out_: lowered once it is written
   size_t credit_bytes_ = 0;
 };
 

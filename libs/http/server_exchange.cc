@@ -13,7 +13,8 @@ class ExchangeStream final : public StreamWriter {
   ~ExchangeStream() override { Close(); }
 
   bool Write(std::string text) override {
-    if (closed_ || next_.gone->load() || next_.queued->load() + text.size() > kMaxStreamBytes) return false;
+    if (closed_ || next_.gone->load() || next_.queued->load() + text.size() > kMaxStreamBytes)
+      return false;
     if (text.empty()) return true;
     next_.queued->fetch_add(text.size());
     Send(Completion::Kind::kStreamData, std::move(text));

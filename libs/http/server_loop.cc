@@ -86,7 +86,8 @@ std::string_view Loop::DateLine() {
     std::tm parts{};
     gmtime_r(&second, &parts);
     char text[64];
-    const size_t size = std::strftime(text, sizeof text, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &parts);
+    const size_t size =
+        std::strftime(text, sizeof text, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &parts);
     date_line_.assign(text, size);
   }
   return date_line_;
@@ -143,8 +144,10 @@ void Loop::Sweep() {
   UpdateNow();
   const std::vector<std::shared_ptr<Connection>> all(connections_.begin(), connections_.end());
   for (const auto& connection : all) {
-    if (stopping_ && now_ >= stop_at_) connection->Close();
-    else connection->CheckDeadline();
+    if (stopping_ && now_ >= stop_at_)
+      connection->Close();
+    else
+      connection->CheckDeadline();
   }
   if (stopping_ && connections_.empty()) {
     sweep_timer_.cancel();
@@ -157,8 +160,8 @@ void Loop::Sweep() {
   const ServerOptions& options = shared_->options;
   const milliseconds shortest =
       std::min({options.header_timeout, options.body_timeout, options.idle_timeout});
-  const milliseconds period = stopping_ ? milliseconds(5)
-                                        : std::clamp(shortest / 8, milliseconds(5), milliseconds(500));
+  const milliseconds period =
+      stopping_ ? milliseconds(5) : std::clamp(shortest / 8, milliseconds(5), milliseconds(500));
   sweep_timer_.expires_after(period);  // a sweep that already waits is cancelled by this
   sweep_timer_.async_wait([this](boost::system::error_code error) {
     if (!error) Sweep();

@@ -1,11 +1,11 @@
 #include "libs/http/server.h"
 
 #include <arpa/inet.h>
+#include <catch2/catch.hpp>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <mutex>
 #include <thread>
 
@@ -54,7 +54,8 @@ class Client {
   }
   static int Count(std::string_view text, std::string_view mark) {
     int count = 0;
-    for (size_t at = text.find(mark); at != std::string_view::npos; at = text.find(mark, at + 1)) ++count;
+    for (size_t at = text.find(mark); at != std::string_view::npos; at = text.find(mark, at + 1))
+      ++count;
     return count;
   }
 
@@ -76,8 +77,10 @@ std::unique_ptr<Server> StartServer(Handler handler, const ServerOptions& option
 }
 
 void Echo(Request request, Responder responder) {
-  responder.Send({200, {{"Content-Type", "text/plain"}},
-                  request.method + " " + request.path + " [" + std::string(request.body.view()) + "]\n"});
+  responder.Send(
+      {200,
+       {{"Content-Type", "text/plain"}},
+       request.method + " " + request.path + " [" + std::string(request.body.view()) + "]\n"});
 }
 
 }  // namespace
@@ -91,12 +94,15 @@ TEST_CASE("Requests of one connection are answered in their order", "[http]") {
     if (waiting.size() < 3) return;
     // Answered from another thread, the last one first.
     std::thread([&] {
-      for (auto at = waiting.rbegin(); at != waiting.rend(); ++at) at->second.Send({200, {}, at->first + "\n"});
+      for (auto at = waiting.rbegin(); at != waiting.rend(); ++at)
+        at->second.Send({200, {}, at->first + "\n"});
     }).join();
     waiting.clear();
   });
   Client client(server->port());
-  client.Send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+  client.Send(
+      "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 "
+      "HTTP/1.1\r\nHost: a\r\n\r\n");
   const std::string text = client.ReadUntil("/3\n");
   CHECK(text.find("/1\n") < text.find("/2\n"));
   CHECK(text.find("/2\n") < text.find("/3\n"));
@@ -110,7 +116,8 @@ TEST_CASE("Many pipelined requests, in pieces", "[http]") {
     all += "POST /" + std::to_string(i) + " HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
   }
   std::thread sender([&] {
-    for (size_t at = 0; at < all.size(); at += 777) client.Send(std::string_view(all).substr(at, 777));
+    for (size_t at = 0; at < all.size(); at += 777)
+      client.Send(std::string_view(all).substr(at, 777));
   });
   const std::string text = client.ReadUntil("[abc]\n", 500);
   sender.join();
@@ -141,15 +148,25 @@ TEST_CASE("Bodies: chunked, large, empty, and expected", "[http]") {
 }
 
 TEST_CASE("Refused requests get their answer and the connection ends", "[http]") {
-  struct Case { const char* name; std::string text; std::string status; };
+  struct Case {
+    const char* name;
+    std::string text;
+    std::string status;
+  };
   const auto c = GENERATE(values<Case>({
-      {"CL and TE", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
+      {"CL and TE",
+       "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: "
+       "chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+       "400"},
       {"bare LF", "GET / HTTP/1.1\nHost: a\n\n", "400"},
-      {"bad chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
-      {"long head", "GET / HTTP/1.1\r\nHost: a\r\nX: " + std::string(40'000, 'x') + "\r\n\r\n", "431"},
+      {"bad chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+       "400"},
+      {"long head", "GET / HTTP/1.1\r\nHost: a\r\nX: " + std::string(40'000, 'x') + "\r\n\r\n",
+       "431"},
       {"long target", "GET /" + std::string(20'000, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n", "414"},
       {"large body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\nabc", "413"},
-      {"large chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n", "413"},
+      {"large chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n",
+       "413"},
       {"unknown method", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", "501"},
   }));
   CAPTURE(c.name);
@@ -159,7 +176,8 @@ TEST_CASE("Refused requests get their answer and the connection ends", "[http]")
   const std::string text = client.ReadUntil("\r\n\r\n");
   client.FinishSending();
   const std::string rest = client.ReadAll();
-  CHECK_THAT(text, Catch::StartsWith("HTTP/1.1 " + c.status) && Catch::Contains("Connection: close"));
+  CHECK_THAT(text,
+             Catch::StartsWith("HTTP/1.1 " + c.status) && Catch::Contains("Connection: close"));
   CHECK(Client::Count(text + rest, "HTTP/1.1 ") == 1);
 }
 
@@ -181,12 +199,15 @@ TEST_CASE("Bodies beyond the budget get a 503, and the budget comes back", "[htt
   const auto server = StartServer(Echo, options);
   for (int i = 0; i < 20; ++i) {
     Client client(server->port());
-    client.Send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n" + std::string(900, 'x'));
+    client.Send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n" +
+                std::string(900, 'x'));
     CHECK_THAT(client.ReadUntil("]\n"), Catch::StartsWith("HTTP/1.1 200"));
   }
   Client client(server->port());
-  client.Send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1100\r\n\r\n" + std::string(1100, 'x'));
-  CHECK_THAT(client.ReadUntil("\r\n\r\n"), Catch::StartsWith("HTTP/1.1 503") && Catch::Contains("Retry-After: "));
+  client.Send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1100\r\n\r\n" +
+              std::string(1100, 'x'));
+  CHECK_THAT(client.ReadUntil("\r\n\r\n"),
+             Catch::StartsWith("HTTP/1.1 503") && Catch::Contains("Retry-After: "));
 }
 
 TEST_CASE("A request nobody answers gets a 500", "[http]") {

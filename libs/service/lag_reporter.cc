@@ -35,15 +35,16 @@ StatusOr<LagReporter::Lag> LagReporter::ReportGroup(const std::string& group,
     lag.records += records;
     if (!lag.reads && group != kFirstGroup) continue;
     metrics_
-        .GetGauge("millrace_log_lag_records", "Records of a partition that a group has not committed.",
-                  {{"group", group}, {"topic", topic}, {"partition", std::to_string(info.partition)}})
+        .GetGauge(
+            "millrace_log_lag_records", "Records of a partition that a group has not committed.",
+            {{"group", group}, {"topic", topic}, {"partition", std::to_string(info.partition)}})
         .Set(static_cast<double>(records));
   }
   return lag;
 }
 
-/// Of a destination's topic: one group reads it, the router or the warehouse loader. While neither has,
-/// all of it is pending; who reports for one of them only leaves such a topic out.
+/// Of a destination's topic: one group reads it, the router or the warehouse loader. While neither
+/// has, all of it is pending; who reports for one of them only leaves such a topic out.
 Status LagReporter::ReportDestination(const std::string& topic) {
   int64_t unread = 0, pending = -1;
   size_t asked = 0;

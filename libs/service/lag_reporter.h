@@ -13,11 +13,12 @@ namespace millrace::service {
 
 /// Sets the gauges that say how far the readers are behind the log:
 ///   millrace_log_lag_records{group,topic,partition}  records that the group has not committed;
-///   millrace_pending_events{destination}              the same, of all partitions of one destination;
-///   millrace_ingest_pending_events                    of what the processor has not read;
-///   millrace_log_disk_bytes                           bytes of the local log's files, if there is a folder.
-/// An event counts as pending until all before it in its partition are done, so that a gauge may be a
-/// little above what the audit says.
+///   millrace_pending_events{destination}              the same, of all partitions of one
+///   destination; millrace_ingest_pending_events                    of what the processor has not
+///   read; millrace_log_disk_bytes                           bytes of the local log's files, if
+///   there is a folder.
+/// An event counts as pending until all before it in its partition are done, so that a gauge may be
+/// a little above what the audit says.
 ///
 /// Owned by main; looks every `interval` on a thread of its own, as a look may block on the log.
 class LagReporter {
@@ -33,7 +34,8 @@ class LagReporter {
 
   void Start();
   void Stop();
-  /// Looks at the log now. For tests, when not started. After an error the gauges that were not reached keep their last values.
+  /// Looks at the log now. For tests, when not started. After an error the gauges that were not
+  /// reached keep their last values.
   Status Report();
 
  private:

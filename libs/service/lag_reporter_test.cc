@@ -12,8 +12,8 @@ void Append(event_log::EventLog& log, std::string_view topic, int records) {
   const auto transaction = log.NewTransaction("test");
   REQUIRE(transaction.ok());
   REQUIRE((*transaction)->Begin().ok());
-  const std::vector<event_log::TopicRecord> all(static_cast<size_t>(records),
-                                                {.topic = topic, .record = {.key = "u", .value = "{}"}});
+  const std::vector<event_log::TopicRecord> all(
+      static_cast<size_t>(records), {.topic = topic, .record = {.key = "u", .value = "{}"}});
   REQUIRE((*transaction)->Append(all).ok());
   REQUIRE((*transaction)->Commit().ok());
 }
@@ -37,19 +37,23 @@ TEST_CASE("the gauges follow what groups have committed", "[lag]") {
   REQUIRE(reporter.Report().ok());
   INFO(metrics.Render());
   CHECK(Shows(metrics, "millrace_ingest_pending_events 3"));
-  CHECK(Shows(metrics, R"(millrace_log_lag_records{group="processor",partition="0",topic="ingest"} 3)"));
+  CHECK(Shows(metrics,
+              R"(millrace_log_lag_records{group="processor",partition="0",topic="ingest"} 3)"));
   CHECK_FALSE(Shows(metrics, "millrace_log_disk_bytes 0"));
   CHECK(metrics.Render().find("counters") == std::string::npos);
 
   const auto consumer = *log->NewConsumer({.group = "router", .instance = "test"});
   REQUIRE(consumer->Subscribe({"destination.d1"}).ok());
   REQUIRE(consumer->Poll({}).ok());
-  const event_log::CommittedOffset offset{.partition = {"destination.d1", 0}, .offset = 4, .metadata = {}};
+  const event_log::CommittedOffset offset{
+      .partition = {"destination.d1", 0}, .offset = 4, .metadata = {}};
   REQUIRE(consumer->Commit({&offset, 1}).ok());
   REQUIRE(reporter.Report().ok());
   INFO(metrics.Render());
   CHECK(Shows(metrics, R"(millrace_pending_events{destination="d1"} 1)"));
-  CHECK(Shows(metrics, R"(millrace_log_lag_records{group="router",partition="0",topic="destination.d1"} 1)"));
+  CHECK(
+      Shows(metrics,
+            R"(millrace_log_lag_records{group="router",partition="0",topic="destination.d1"} 1)"));
   CHECK(metrics.Render().find("warehouse-loader") == std::string::npos);
 }
 

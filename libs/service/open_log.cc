@@ -19,9 +19,9 @@ StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
     options.path = LocalLogFolder(settings, data_dir);
     options.clock = &clock;
     // Of the changelogs: a processor that opens its stores writes to them before it reads events.
-    for (const auto topic : {event_log::kCountersTopic, event_log::kDeliveryStatusTopic,
-                             event_log::kDeadLetterTopic, event_log::kReportTopic,
-                             event_log::kDedupTopic, event_log::kStateTopic}) {
+    for (const auto topic :
+         {event_log::kCountersTopic, event_log::kDeliveryStatusTopic, event_log::kDeadLetterTopic,
+          event_log::kReportTopic, event_log::kDedupTopic, event_log::kStateTopic}) {
       options.closing_topics.emplace_back(topic);
     }
     if (settings.local().quota_bytes() > 0) {
@@ -52,12 +52,14 @@ StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
                settings.backend());
 }
 
-std::string LocalLogFolder(const settings::v1::EventLogSettings& settings, const std::string& data_dir) {
+std::string LocalLogFolder(const settings::v1::EventLogSettings& settings,
+                           const std::string& data_dir) {
   if (settings.backend() == "kafka") return {};
   return settings.local().path().empty() ? data_dir + "/log" : settings.local().path();
 }
 
-Status EnsureSharedTopics(event_log::EventLog& log, const settings::v1::EventLogSettings& settings) {
+Status EnsureSharedTopics(event_log::EventLog& log,
+                          const settings::v1::EventLogSettings& settings) {
   const int partitions = IngestPartitions(settings);
   for (const auto topic : {event_log::kIngestTopic, event_log::kDedupTopic}) {
     MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {.partitions = partitions}));
@@ -67,7 +69,8 @@ Status EnsureSharedTopics(event_log::EventLog& log, const settings::v1::EventLog
   }
   MR_RETURN_IF_ERROR(
       log.EnsureTopic(std::string(event_log::kReportTopic), {.retention = kReportRetention}));
-  return log.EnsureTopic(std::string(event_log::kDeliveryStatusTopic), {.retention = kStatusRetention});
+  return log.EnsureTopic(std::string(event_log::kDeliveryStatusTopic),
+                         {.retention = kStatusRetention});
 }
 
 int IngestPartitions(const settings::v1::EventLogSettings& settings) {

@@ -9,12 +9,14 @@
 
 namespace millrace::service {
 
-/// Opens the log that the settings name. `data_dir` is where the local log goes unless they say otherwise.
+/// Opens the log that the settings name. `data_dir` is where the local log goes unless they say
+/// otherwise.
 StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
     const settings::v1::EventLogSettings& settings, const std::string& data_dir, Clock& clock);
 
 /// Folder of the local log under these settings; empty for another backend.
-std::string LocalLogFolder(const settings::v1::EventLogSettings& settings, const std::string& data_dir);
+std::string LocalLogFolder(const settings::v1::EventLogSettings& settings,
+                           const std::string& data_dir);
 
 /// Makes the topics that services share unless they are there.
 Status EnsureSharedTopics(event_log::EventLog& log, const settings::v1::EventLogSettings& settings);

@@ -28,7 +28,8 @@ TEST_CASE("a full local log takes what its processor needs to start", "[open_log
   REQUIRE(log->EnsureTopic(std::string(event_log::kStateTopic), {}).ok());
   const std::string event(4000, 'e');
   Status status;
-  for (int i = 0; i < 2000 && status.ok(); ++i) status = Append(*log, event_log::kIngestTopic, event);
+  for (int i = 0; i < 2000 && status.ok(); ++i)
+    status = Append(*log, event_log::kIngestTopic, event);
   REQUIRE(status.code() == StatusCode::kResourceExhausted);
   if (GENERATE(false, true)) {
     log.reset();

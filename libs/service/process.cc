@@ -35,26 +35,30 @@ Status Prepare(std::string_view service, const Arguments& arguments,
 
 }  // namespace
 
-Process::~Process() { StopServing(); }
+Process::~Process() {
+  StopServing();
+}
 
 Status Process::OpenLog() {
-  MR_ASSIGN_OR_RETURN(log_, OpenEventLog(settings_.event_log(), settings_.data_dir(), SystemClock()));
+  MR_ASSIGN_OR_RETURN(log_,
+                      OpenEventLog(settings_.event_log(), settings_.data_dir(), SystemClock()));
   return OkStatus();
 }
 
 Status Process::Watch() {
   const std::string short_name = service_.substr(service_.find('-') + 1);
-  MR_ASSIGN_OR_RETURN(auto options,
-                      config::MakeWatchOptions(settings_.control_plane_client(),
-                                               settings_.data_dir(), short_name, instance()));
+  MR_ASSIGN_OR_RETURN(
+      auto options, config::MakeWatchOptions(settings_.control_plane_client(), settings_.data_dir(),
+                                             short_name, instance()));
   MR_ASSIGN_OR_RETURN(watch_, config::WatchClient::Start(std::move(options)));
   return watch_->WaitForSnapshot(kFirstSnapshot);
 }
 
 void Process::ReportLag(const std::string& group) {
   lag_ = std::make_unique<LagReporter>(
-      LagReporter::Options{.groups = {group},
-                           .log_folder = LocalLogFolder(settings_.event_log(), settings_.data_dir())},
+      LagReporter::Options{
+          .groups = {group},
+          .log_folder = LocalLogFolder(settings_.event_log(), settings_.data_dir())},
       *log_, metrics_);
   lag_->Start();
 }

@@ -18,8 +18,8 @@ namespace millrace::service {
 
 inline constexpr std::chrono::milliseconds kDrainTimeout{10'000};
 
-/// What every service's main has: settings, log, metrics, the watched workspace, an HTTP address. Made by
-/// Main, which owns it; one thread calls its methods.
+/// What every service's main has: settings, log, metrics, the watched workspace, an HTTP address.
+/// Made by Main, which owns it; one thread calls its methods.
 class Process {
  public:
   Process(std::string_view service, settings::v1::ProcessSettings settings)
@@ -42,8 +42,8 @@ class Process {
   Status Watch();
   /// Keeps the metrics of how far `group` is behind the log. Before Serve.
   void ReportLag(const std::string& group);
-  /// Listens on the HTTP address: /metrics, /health, /health/live and /health/ready here, all else to
-  /// `handler` (none: 404).
+  /// Listens on the HTTP address: /metrics, /health, /health/live and /health/ready here, all else
+  /// to `handler` (none: 404).
   Status Serve(http::ServerOptions options, http::Handler handler, std::function<bool()> ready);
   /// Says that the service is up, and waits for SIGTERM or SIGINT.
   void WaitForEnd();
@@ -60,8 +60,8 @@ class Process {
   std::unique_ptr<http::Server> server_;
 };
 
-/// The body of a service's main: arguments, settings (unknown key = error with its path), log, then `run`.
-/// Gives the exit code; a failure is one line on standard error.
+/// The body of a service's main: arguments, settings (unknown key = error with its path), log, then
+/// `run`. Gives the exit code; a failure is one line on standard error.
 int Main(std::string_view service, std::string_view purpose, int argc, char** argv,
          const std::function<Status(Process&)>& run);
 

@@ -28,7 +28,8 @@ std::string HelpText(std::string_view program, std::string_view purpose);
 /// The process's environment as "NAME=value".
 std::vector<std::string> Environment();
 
-/// Blocks SIGTERM and SIGINT for this thread and all it starts, ignores SIGPIPE. First thing in main.
+/// Blocks SIGTERM and SIGINT for this thread and all it starts, ignores SIGPIPE. First thing in
+/// main.
 void BlockSignals();
 
 /// Waits for SIGTERM or SIGINT and returns its name.
@@ -37,14 +38,16 @@ std::string_view WaitForSignal();
 /// Sets up the log, and failpoints from MILLRACE_FAILPOINT.
 Status SetUpProcess(std::string_view program, const settings::v1::TelemetrySettings& telemetry);
 
-/// The address of `listen` ("host:port" or ":port") taken apart. kInvalidArgument says how to write it.
+/// The address of `listen` ("host:port" or ":port") taken apart. kInvalidArgument says how to write
+/// it.
 struct ListenAddress {
   std::string host;
   uint16_t port = 0;
 };
 StatusOr<ListenAddress> ParseListenAddress(std::string_view listen);
 
-/// The body of a main: runs, prints a failure as one line "program: reason" and gives the exit code.
+/// The body of a main: runs, prints a failure as one line "program: reason" and gives the exit
+/// code.
 int Exit(std::string_view program, const Status& status);
 
 }  // namespace millrace::service

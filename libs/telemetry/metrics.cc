@@ -56,7 +56,8 @@ struct Metrics::Impl {
 Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
 Metrics::~Metrics() = default;
 
-Counter& Metrics::GetCounter(const std::string& name, const std::string& help, const Labels& labels) {
+Counter& Metrics::GetCounter(const std::string& name, const std::string& help,
+                             const Labels& labels) {
   MutexLock lock(impl_->mu);
   auto& series = impl_->counters[{name, labels}];
   if (series == nullptr) {
@@ -93,7 +94,7 @@ std::string Metrics::Render() const {
 
 const std::vector<double>& LatencyBounds() {
   static const std::vector<double> kBounds = {
-      0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,  0.25,  0.5,   1,     2.5,    5,
+      0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,  0.25,  0.5,   1,     2.5,   5,
       10,    30,     60,    300,  900,   1800, 3600, 10800, 21600, 43200, 86400, 259200};
   return kBounds;
 }

@@ -41,12 +41,10 @@ void Batch::AddDiscard(std::string_view table, std::string_view row_id, const Di
                        std::string_view received_at) {
   if (!discarded_.insert(fmt::format("{}\n{}\n{}", table, row_id, discard.column)).second) return;
   ++discards_;
-  std::vector<Cell> cells = {{"table_name", table},
-                             {"row_id", row_id},
-                             {"column_name", discard.column},
-                             {"column_value", discard.text},
-                             {"reason", discard.reason},
-                             {"uuid_ts", loaded_at_, DataType::kDatetime}};
+  std::vector<Cell> cells = {
+      {"table_name", table},           {"row_id", row_id},
+      {"column_name", discard.column}, {"column_value", discard.text},
+      {"reason", discard.reason},      {"uuid_ts", loaded_at_, DataType::kDatetime}};
   if (!received_at.empty()) cells.push_back({"received_at", received_at, DataType::kDatetime});
   // The columns of this table are Millrace's; one that does not fit has been changed by hand.
   Table(kDiscardsTable).Add(cells, 0, [](std::string_view, const Discard&) {});
@@ -71,7 +69,8 @@ std::vector<const TableRows*> Batch::Tables() const {
 size_t Batch::rows() const {
   size_t rows = 0;
   for (const auto& [name, table] : tables_) rows += table.size();
-  return rows - (tables_.contains(kDiscardsTable) ? tables_.find(kDiscardsTable)->second.size() : 0);
+  return rows -
+         (tables_.contains(kDiscardsTable) ? tables_.find(kDiscardsTable)->second.size() : 0);
 }
 
 size_t Batch::bytes() const {

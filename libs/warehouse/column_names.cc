@@ -66,8 +66,9 @@ std::string ColumnName(std::string_view path, const NameRules& rules) {
 
 std::string TableName(std::string_view event, const NameRules& rules, bool skip_escaping) {
   if (event.empty()) return {};
-  const bool reserved = !skip_escaping && ((rules.reserved != nullptr && rules.reserved(event)) ||
-                                           std::ranges::find(kOwnTables, event) != kOwnTables.end());
+  const bool reserved =
+      !skip_escaping && ((rules.reserved != nullptr && rules.reserved(event)) ||
+                         std::ranges::find(kOwnTables, event) != kOwnTables.end());
   return Escape(std::string(event), rules, reserved);
 }
 

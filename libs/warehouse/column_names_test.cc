@@ -8,7 +8,9 @@
 namespace millrace::warehouse {
 namespace {
 
-bool IsSelect(std::string_view name) { return name == "select"; }
+bool IsSelect(std::string_view name) {
+  return name == "select";
+}
 
 TEST_CASE("keys become column names", "[names]") {
   struct Case {

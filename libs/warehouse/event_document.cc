@@ -100,9 +100,10 @@ EventOptions ReadEventOptions(object event, std::string_view destination_type,
     if (!GetObject(integrations, key, &integration) || !GetObject(integration, "options", &set)) {
       continue;
     }
-    for (const auto& [name, flag] : {std::pair{"skipReservedKeywordsEscaping", &result.skip_escaping},
-                                     std::pair{"skipTracksTable", &result.skip_tracks},
-                                     std::pair{"skipUsersTable", &result.skip_users}}) {
+    for (const auto& [name, flag] :
+         {std::pair{"skipReservedKeywordsEscaping", &result.skip_escaping},
+          std::pair{"skipTracksTable", &result.skip_tracks},
+          std::pair{"skipUsersTable", &result.skip_users}}) {
       bool value = false;
       if (set.at_key(name).get(value) == simdjson::SUCCESS) *flag = value;
     }

@@ -38,8 +38,8 @@ class Walk {
  private:
   void Field(simdjson::dom::element value, std::string* prefix, std::string* path, int level) {
     if (value.is_null()) return;
-    if (rules_.json_paths != nullptr && std::ranges::find(*rules_.json_paths, *path) !=
-                                            rules_.json_paths->end()) {
+    if (rules_.json_paths != nullptr &&
+        std::ranges::find(*rules_.json_paths, *path) != rules_.json_paths->end()) {
       return Set(*prefix, DataType::kJson, JsonText(value, arena_));
     }
     if (value.is_object()) {
@@ -180,7 +180,8 @@ bool ReadValue(simdjson::dom::element value, Arena& arena, DataType* type, std::
       *type = DataType::kString;
       *text = JsonText(value, arena);
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 

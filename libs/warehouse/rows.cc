@@ -155,7 +155,8 @@ struct RowBuilder::Impl {
       }
       json += fmt::format("\"{}\":{}", field.key, text);
     }
-    if (!context_written) json += fmt::format("{}\"context\":{{{}}}", json.size() > 1 ? "," : "", added);
+    if (!context_written)
+      json += fmt::format("{}\"context\":{{{}}}", json.size() > 1 ? "," : "", added);
     json.push_back('}');
     cells.Set(columns.ForName("rudder_event"), DataType::kJson, arena.Keep(std::move(json)));
   }
@@ -169,7 +170,8 @@ struct RowBuilder::Impl {
     row.cells.clear();
     row.discards.clear();
     for (const CellSet::Entry& entry : cells.entries()) {
-      if (entry.column != nullptr) row.cells.push_back({entry.column->name, entry.text, entry.type});
+      if (entry.column != nullptr)
+        row.cells.push_back({entry.column->name, entry.text, entry.type});
     }
   }
 
@@ -380,17 +382,17 @@ EventRows RowBuilder::Build(const EventInput& input) {
   EventRows result;
   if (!ParseEvent(input.json, impl.parser, &impl.event, &result.error)) return result;
   impl.type = GetText(impl.event, "type");
-  impl.event_options =
-      ReadEventOptions(impl.event, impl.options.destination_type, impl.defaults);
+  impl.event_options = ReadEventOptions(impl.event, impl.options.destination_type, impl.defaults);
   impl.cloud = input.source_category == "cloud" || input.source_category == "singer-protocol";
   impl.rules = {.skip_escaping = impl.event_options.skip_escaping};
   if (impl.cloud) impl.rules.max_level = kCloudSourceLevels;
-  if (!impl.event_options.json_paths.empty()) impl.rules.json_paths = &impl.event_options.json_paths;
+  if (!impl.event_options.json_paths.empty())
+    impl.rules.json_paths = &impl.event_options.json_paths;
   if (!impl.BuildRows(&result.error)) return result;
   const bool limited = !impl.cloud && GetText(impl.event, "channel") != "sources";
   if (limited && impl.largest > impl.options.max_columns) {
-    result.error = fmt::format("the event makes {} columns of one object, the limit is {}", impl.largest,
-                               impl.options.max_columns);
+    result.error = fmt::format("the event makes {} columns of one object, the limit is {}",
+                               impl.largest, impl.options.max_columns);
     return result;
   }
   result.rows = std::span<const Row>(impl.rows.data(), impl.row_count);

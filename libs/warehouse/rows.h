@@ -15,7 +15,8 @@ namespace millrace::warehouse {
 struct RowOptions {
   NameRules names;
   std::string destination_id;
-  std::string destination_type;  // e.g. POSTGRES; integrations.<type>.options may refine the options
+  std::string
+      destination_type;  // e.g. POSTGRES; integrations.<type>.options may refine the options
   bool users_context_traits = false;  // context.traits become columns of identifies and users too
   bool skip_tracks_table = false;
   bool skip_users_table = false;

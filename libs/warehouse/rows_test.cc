@@ -38,34 +38,46 @@ Tables Build(const RowOptions& options, std::string_view json, std::string* erro
 }
 
 TEST_CASE("a track event is a row of tracks and one of its own table", "[rows]") {
-  const Tables tables = Build({}, R"({"type":"track","event":"Order Done","messageId":"m1","userId":"u1",
+  const Tables tables =
+      Build({}, R"({"type":"track","event":"Order Done","messageId":"m1","userId":"u1",
       "properties":{"total":12.5,"items":[{"sku":"a"}, 2],"n":3.0,"ok":true,"at":"2026-01-02T03:04:05Z",
                     "address":{"City Name":"Ulm","none":null,"empty":"","list":[]},"id":"mine"},
       "context":{"ip":"1.2.3.4","app":{"name":"shop"}},"request_ip":"9.9.9.9"})");
-  const Cells common = {{"id", "string:m1"}, {"user_id", "string:u1"}, {"event", "string:order_done"},
-                        {"event_text", "string:Order Done"}, {"context_ip", "string:1.2.3.4"},
+  const Cells common = {{"id", "string:m1"},
+                        {"user_id", "string:u1"},
+                        {"event", "string:order_done"},
+                        {"event_text", "string:Order Done"},
+                        {"context_ip", "string:1.2.3.4"},
                         {"context_passed_ip", "string:1.2.3.4"},
                         {"context_request_ip", "string:9.9.9.9"},
                         {"context_app_name", "string:shop"}};
   Cells own = common;
-  own.insert({{"total", "float:12.5"}, {"items", R"(string:[{"sku":"a"},2])"}, {"n", "int:3"},
-              {"ok", "boolean:true"}, {"at", "datetime:2026-01-02T03:04:05Z"},
+  own.insert({{"total", "float:12.5"},
+              {"items", R"(string:[{"sku":"a"},2])"},
+              {"n", "int:3"},
+              {"ok", "boolean:true"},
+              {"at", "datetime:2026-01-02T03:04:05Z"},
               {"address_city_name", "string:Ulm"}});
   CHECK(tables == Tables{{"tracks", common}, {"order_done", own}});
 }
 
 TEST_CASE("identify is a row of identifies and of users", "[rows]") {
-  const std::string_view json = R"({"type":"identify","messageId":"m","userId":"u","anonymousId":"a",
+  const std::string_view json =
+      R"({"type":"identify","messageId":"m","userId":"u","anonymousId":"a",
       "traits":{"plan":"pro","user_id":"forged"},"context":{"traits":{"age":5}}})";
   CHECK(Build({}, json) ==
-        Tables{{"identifies", {{"id", "string:m"}, {"user_id", "string:u"},
-                               {"anonymous_id", "string:a"}, {"plan", "string:pro"},
-                               {"context_traits_age", "int:5"}}},
-               {"users", {{"id", "string:u"}, {"plan", "string:pro"},
-                          {"context_traits_age", "int:5"}}}});
+        Tables{{"identifies",
+                {{"id", "string:m"},
+                 {"user_id", "string:u"},
+                 {"anonymous_id", "string:a"},
+                 {"plan", "string:pro"},
+                 {"context_traits_age", "int:5"}}},
+               {"users",
+                {{"id", "string:u"}, {"plan", "string:pro"}, {"context_traits_age", "int:5"}}}});
   CHECK(Build({.users_context_traits = true}, json)["users"].contains("age"));
   CHECK_FALSE(Build({.skip_users_table = true}, json).contains("users"));
-  CHECK_FALSE(Build({}, R"({"type":"identify","messageId":"m","anonymousId":"a"})").contains("users"));
+  CHECK_FALSE(
+      Build({}, R"({"type":"identify","messageId":"m","anonymousId":"a"})").contains("users"));
 }
 
 TEST_CASE("the other event types have a table each", "[rows]") {

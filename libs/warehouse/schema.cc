@@ -6,10 +6,19 @@
 namespace millrace::warehouse {
 namespace {
 
-constexpr std::array<std::string_view, 13> kStrings = {
-    "id", "anonymous_id", "user_id", "channel", "event", "event_text", "context_ip",
-    "context_passed_ip", "context_request_ip", "context_source_id", "context_source_type",
-    "context_destination_id", "context_destination_type"};
+constexpr std::array<std::string_view, 13> kStrings = {"id",
+                                                       "anonymous_id",
+                                                       "user_id",
+                                                       "channel",
+                                                       "event",
+                                                       "event_text",
+                                                       "context_ip",
+                                                       "context_passed_ip",
+                                                       "context_request_ip",
+                                                       "context_source_id",
+                                                       "context_source_type",
+                                                       "context_destination_id",
+                                                       "context_destination_type"};
 constexpr std::array<std::string_view, 5> kTimes = {"received_at", "sent_at", "timestamp",
                                                     "original_timestamp", "uuid_ts"};
 
@@ -40,7 +49,8 @@ void Apply(const std::vector<SchemaChange>& changes, Schema* schema) {
 std::optional<DataType> LayoutType(std::string_view table, std::string_view column) {
   if (std::ranges::find(kStrings, column) != kStrings.end()) return DataType::kString;
   if (std::ranges::find(kTimes, column) != kTimes.end()) return DataType::kDatetime;
-  if ((table == "groups" && column == "group_id") || (table == "aliases" && column == "previous_id")) {
+  if ((table == "groups" && column == "group_id") ||
+      (table == "aliases" && column == "previous_id")) {
     return DataType::kString;
   }
   return std::nullopt;

@@ -5,7 +5,8 @@
 namespace millrace::warehouse {
 namespace {
 
-TEST_CASE("the difference of schemas makes tables and adds columns, and never changes one", "[schema]") {
+TEST_CASE("the difference of schemas makes tables and adds columns, and never changes one",
+          "[schema]") {
   Schema have;
   have["tracks"].columns = {{"id", DataType::kString}, {"price", DataType::kInt}};
   const std::vector<WantedTable> wanted = {
@@ -14,7 +15,8 @@ TEST_CASE("the difference of schemas makes tables and adds columns, and never ch
   };
   const auto changes = Diff(have, wanted);
   REQUIRE(changes.size() == 2);
-  CHECK(changes[0] == SchemaChange{.table = "orders", .create = true, .columns = wanted[0].columns});
+  CHECK(changes[0] ==
+        SchemaChange{.table = "orders", .create = true, .columns = wanted[0].columns});
   CHECK(changes[1] == SchemaChange{.table = "tracks", .columns = {{"n", DataType::kInt}}});
 
   Apply(changes, &have);

@@ -127,8 +127,8 @@ void TableRows::AppendLine() {
 /// Appends the line of two rows of one id: the newer one's values, where it has none the older
 /// one's.
 void TableRows::MergeInto(const Stored& older, const Stored& newer) {
-  const std::string copy = text_.substr(older.begin, older.size) + '\n' +
-                           text_.substr(newer.begin, newer.size);
+  const std::string copy =
+      text_.substr(older.begin, older.size) + '\n' + text_.substr(newer.begin, newer.size);
   std::string_view old_line(copy.data(), older.size);
   std::string_view new_line(copy.data() + older.size + 1, newer.size);
   for (size_t i = 0; i < std::max(older.columns, newer.columns); ++i) {

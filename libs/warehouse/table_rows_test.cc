@@ -37,7 +37,9 @@ TEST_CASE("the first type of a column stands, later values are brought to it", "
 
 TEST_CASE("the type that the warehouse has wins; JSON columns take everything", "[table_rows]") {
   TableSchema have;
-  have.columns = {{"id", DataType::kString}, {"a", DataType::kJson}, {"b", DataType::kInt},
+  have.columns = {{"id", DataType::kString},
+                  {"a", DataType::kJson},
+                  {"b", DataType::kInt},
                   {"c", DataType::kUnsupported}};
   Discards discards;
   TableRows rows("t", MergeMode::kReplace, &have, 100);

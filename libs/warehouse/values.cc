@@ -54,13 +54,20 @@ bool TakeOffset(TimeReader& reader) {
 
 std::string_view TypeName(DataType type) {
   switch (type) {
-    case DataType::kString: return "string";
-    case DataType::kInt: return "int";
-    case DataType::kFloat: return "float";
-    case DataType::kBoolean: return "boolean";
-    case DataType::kDatetime: return "datetime";
-    case DataType::kJson: return "json";
-    case DataType::kUnsupported: break;
+    case DataType::kString:
+      return "string";
+    case DataType::kInt:
+      return "int";
+    case DataType::kFloat:
+      return "float";
+    case DataType::kBoolean:
+      return "boolean";
+    case DataType::kDatetime:
+      return "datetime";
+    case DataType::kJson:
+      return "json";
+    case DataType::kUnsupported:
+      break;
   }
   return "unsupported";
 }
@@ -117,12 +124,22 @@ void AppendCopyText(std::string_view text, std::string* out) {
   for (size_t i = 0; i < text.size(); ++i) {
     char escaped = 0;
     switch (text[i]) {
-      case '\\': escaped = '\\'; break;
-      case '\t': escaped = 't'; break;
-      case '\n': escaped = 'n'; break;
-      case '\r': escaped = 'r'; break;
-      case '\0': break;
-      default: continue;
+      case '\\':
+        escaped = '\\';
+        break;
+      case '\t':
+        escaped = 't';
+        break;
+      case '\n':
+        escaped = 'n';
+        break;
+      case '\r':
+        escaped = 'r';
+        break;
+      case '\0':
+        break;
+      default:
+        continue;
     }
     out->append(text, clean, i - clean);
     if (escaped != 0) {

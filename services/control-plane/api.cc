@@ -1,8 +1,9 @@
 #include "services/control-plane/api.h"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "libs/base/hash.h"
@@ -27,10 +28,11 @@ StatusOr<Json> BodyOf(const http::Request& request) {
 }
 
 Json AccountJson(const Account& account) {
-  return {{"accepted", account.accepted}, {"produced", account.produced}, {"delivered", account.delivered},
-          {"filtered", account.filtered}, {"dropped", account.dropped},
-          {"dead_lettered", account.dead_lettered}, {"duplicates", account.duplicates},
-          {"pending", account.pending}, {"residual", account.Residual()}};
+  return {{"accepted", account.accepted},     {"produced", account.produced},
+          {"delivered", account.delivered},   {"filtered", account.filtered},
+          {"dropped", account.dropped},       {"dead_lettered", account.dead_lettered},
+          {"duplicates", account.duplicates}, {"pending", account.pending},
+          {"residual", account.Residual()}};
 }
 
 std::string NameOf(const auto& entities, const std::string& id) {
@@ -54,9 +56,9 @@ void Api::Handle(const http::Request& request, const http::Responder& responder)
   const std::string_view authorization = request.Header("authorization");
   if (authorization.substr(0, kBearer.size()) != kBearer ||
       !ConstantTimeEqual(authorization.substr(kBearer.size()), deps_.token)) {
-    return responder.Send(Refusal(Error(
-        StatusCode::kUnauthenticated,
-        "send 'Authorization: Bearer <token>' with the token of the file api-token in the data folder")));
+    return responder.Send(Refusal(Error(StatusCode::kUnauthenticated,
+                                        "send 'Authorization: Bearer <token>' with the token of "
+                                        "the file api-token in the data folder")));
   }
   if (request.path == "/api/v1/tail" && request.method == "GET") {
     const Status status = tails_.Open(responder, QueryValue(request.query, "source"),
@@ -70,7 +72,8 @@ void Api::Handle(const http::Request& request, const http::Responder& responder)
       const auto answer = Route(request);
       return answer.ok() ? JsonResponse(200, *answer) : Refusal(answer.status());
     } catch (const Json::exception& error) {
-      return Refusal(Error(StatusCode::kInvalidArgument, "the body is not as expected: {}", error.what()));
+      return Refusal(
+          Error(StatusCode::kInvalidArgument, "the body is not as expected: {}", error.what()));
     }
   }());
 }
@@ -120,15 +123,18 @@ StatusOr<Json> Api::RouteList(const http::Request& request, const std::string& k
   return Error(StatusCode::kUnimplemented, "{} takes GET, POST and PUT", request.path);
 }
 
-StatusOr<Json> Api::RouteOne(const http::Request& request, const std::string& kind, const std::string& id,
-                             const ApplyOptions& options) {
+StatusOr<Json> Api::RouteOne(const http::Request& request, const std::string& kind,
+                             const std::string& id, const ApplyOptions& options) {
   const Json list = ToDocument(*deps_.config.Current(), deps_.destinations)[kind];
-  const auto found = std::find_if(list.begin(), list.end(), [&](const Json& one) { return one["id"] == id; });
-  if (found == list.end()) return Error(StatusCode::kNotFound, "{}: there is none with id '{}'", kind, id);
+  const auto found =
+      std::find_if(list.begin(), list.end(), [&](const Json& one) { return one["id"] == id; });
+  if (found == list.end())
+    return Error(StatusCode::kNotFound, "{}: there is none with id '{}'", kind, id);
   if (request.method == "GET") return *found;
   if (request.method == "PUT") {
     MR_ASSIGN_OR_RETURN(Json body, BodyOf(request));
-    if (!body.is_object()) return MakeStatus(StatusCode::kInvalidArgument, "the body is not an object");
+    if (!body.is_object())
+      return MakeStatus(StatusCode::kInvalidArgument, "the body is not an object");
     body["id"] = id;
     return Apply({{kind, Json::array({body})}}, {.dry_run = options.dry_run});
   }
@@ -219,32 +225,43 @@ StatusOr<Json> Api::AuditNow() {
     total.dropped += account.dropped;
     total.produced += account.produced;
   }
-  return Json{{"accepted", total.accepted}, {"produced", total.produced}, {"duplicates", total.duplicates},
-              {"delivered", total.delivered}, {"filtered", total.filtered},
-              {"dropped", total.dropped}, {"dead_lettered", total.dead_lettered},
-              {"pending", total.pending}, {"ingest_records", audit.ingest_records},
-              {"residual", audit.Residual()}, {"moving", moving}, {"sources", sources}, {"connections", connections}};
+  return Json{{"accepted", total.accepted},
+              {"produced", total.produced},
+              {"duplicates", total.duplicates},
+              {"delivered", total.delivered},
+              {"filtered", total.filtered},
+              {"dropped", total.dropped},
+              {"dead_lettered", total.dead_lettered},
+              {"pending", total.pending},
+              {"ingest_records", audit.ingest_records},
+              {"residual", audit.Residual()},
+              {"moving", moving},
+              {"sources", sources},
+              {"connections", connections}};
 }
 
 StatusOr<Json> Api::ListDeadLetters(const http::Request& request) {
   const std::string id = QueryValue(request.query, "id");
-  MR_ASSIGN_OR_RETURN(const std::string destination, DestinationId(QueryValue(request.query, "destination")));
+  MR_ASSIGN_OR_RETURN(const std::string destination,
+                      DestinationId(QueryValue(request.query, "destination")));
   int64_t limit = kDefaultLetters;
   if (const std::string text = QueryValue(request.query, "limit"); !text.empty()) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), limit);
-    if (error != std::errc() || end != text.data() + text.size() || limit < 1 || limit > kMaxLetters) {
+    if (error != std::errc() || end != text.data() + text.size() || limit < 1 ||
+        limit > kMaxLetters) {
       return Error(StatusCode::kInvalidArgument, "limit is '{}'; use 1 to {}", text, kMaxLetters);
     }
   }
-  return letters_.List(destination, id.empty() ? std::vector<std::string>() : std::vector<std::string>{id},
-                       limit);
+  return letters_.List(
+      destination, id.empty() ? std::vector<std::string>() : std::vector<std::string>{id}, limit);
 }
 
 StatusOr<Json> Api::Redrive(const Json& body) {
   std::vector<std::string> ids;
   std::string destination;
   bool all = false;
-  if (!body.is_object()) return MakeStatus(StatusCode::kInvalidArgument, "the body is not an object");
+  if (!body.is_object())
+    return MakeStatus(StatusCode::kInvalidArgument, "the body is not an object");
   for (const auto& [key, value] : body.items()) {
     if (key == "ids" && value.is_array()) {
       for (const Json& id : value) {

@@ -13,34 +13,57 @@ namespace {
 using accounting::v1::Fate;
 
 constexpr std::string_view kDestinationPrefix = "destination.";
-// Polls without a record before a topic is taken as read: transactions leave marks that are no records.
+// Polls without a record before a topic is taken as read: transactions leave marks that are no
+// records.
 constexpr int kIdlePolls = 3;
 constexpr std::chrono::milliseconds kPollWait{200};
 
 void AddToSource(const CountRow& row, Account* account) {
   switch (row.fate) {
-    case Fate::ACCEPTED: account->accepted += row.count; break;
-    case Fate::DUPLICATE: account->duplicates += row.count; break;
-    case Fate::SOURCE_FILTERED: account->filtered += row.count; break;
-    case Fate::SOURCE_DEAD_LETTERED: account->dead_lettered += row.count; break;
-    case Fate::PASSED_ON: account->passed_on += row.count; break;
-    case Fate::PRODUCED: account->produced += row.count; break;
-    case Fate::DROPPED: account->dropped += row.count; break;
-    case Fate::RETURNED: account->accepted -= row.count; break;
+    case Fate::ACCEPTED:
+      account->accepted += row.count;
+      break;
+    case Fate::DUPLICATE:
+      account->duplicates += row.count;
+      break;
+    case Fate::SOURCE_FILTERED:
+      account->filtered += row.count;
+      break;
+    case Fate::SOURCE_DEAD_LETTERED:
+      account->dead_lettered += row.count;
+      break;
+    case Fate::PASSED_ON:
+      account->passed_on += row.count;
+      break;
+    case Fate::PRODUCED:
+      account->produced += row.count;
+      break;
+    case Fate::DROPPED:
+      account->dropped += row.count;
+      break;
+    case Fate::RETURNED:
+      account->accepted -= row.count;
+      break;
     case Fate::REDRIVEN:  // is in ACCEPTED a second time
       account->accepted -= row.count;
       account->dead_lettered -= row.count;
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
 /// `queued`: what the counters say is in the destination's topic.
 void AddToConnection(const CountRow& row, Account* account, int64_t* queued) {
-  const bool from_topic = row.stage != "processor";  // else it never came to the destination's topic
+  const bool from_topic =
+      row.stage != "processor";  // else it never came to the destination's topic
   switch (row.fate) {
-    case Fate::PASSED_ON: account->accepted += row.count; break;
-    case Fate::ROUTED: *queued += row.count; break;
+    case Fate::PASSED_ON:
+      account->accepted += row.count;
+      break;
+    case Fate::ROUTED:
+      *queued += row.count;
+      break;
     case Fate::FILTERED:
       account->filtered += row.count;
       if (from_topic) *queued -= row.count;
@@ -57,25 +80,33 @@ void AddToConnection(const CountRow& row, Account* account, int64_t* queued) {
       account->delivered += row.count;
       *queued -= row.count;
       break;
-    case Fate::PRODUCED: account->produced += row.count; break;
-    case Fate::REDRIVEN_TO_CHAIN: account->dead_lettered -= row.count; break;
+    case Fate::PRODUCED:
+      account->produced += row.count;
+      break;
+    case Fate::REDRIVEN_TO_CHAIN:
+      account->dead_lettered -= row.count;
+      break;
     case Fate::REDRIVEN:
       account->dead_lettered -= row.count;
       *queued += row.count;
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
 /// Whom a record of `topic` belongs to, added to `pending`.
-void AddPending(std::string_view topic, const event_log::ConsumedRecord& record, PendingInLog* pending) {
+void AddPending(std::string_view topic, const event_log::ConsumedRecord& record,
+                PendingInLog* pending) {
   const int size = static_cast<int>(record.meta.size());
   if (topic == event_log::kIngestTopic) {
     event::v1::EventMeta meta;
     (void)meta.ParseFromArray(record.meta.data(), size);
     const std::string& redriven_to = meta.redrive().destination_id();
-    if (redriven_to.empty()) ++pending->sources[meta.source_id()];
-    else ++pending->redriven[{meta.source_id(), redriven_to}];
+    if (redriven_to.empty())
+      ++pending->sources[meta.source_id()];
+    else
+      ++pending->redriven[{meta.source_id(), redriven_to}];
     return;
   }
   delivery::v1::DeliveryMeta meta;
@@ -84,7 +115,8 @@ void AddPending(std::string_view topic, const event_log::ConsumedRecord& record,
 }
 
 /// Reads `partitions` from their positions to their ends.
-Status ReadPending(event_log::EventLog& log, const LogPositions& partitions, PendingInLog* pending) {
+Status ReadPending(event_log::EventLog& log, const LogPositions& partitions,
+                   PendingInLog* pending) {
   std::vector<event_log::CommittedOffset> starts;
   std::map<event_log::TopicPartition, event_log::OffsetTracker> done;
   std::set<event_log::TopicPartition> open;
@@ -122,7 +154,8 @@ Status AddPositions(event_log::EventLog& log, const std::string& topic,
   if (infos.status().code() == StatusCode::kNotFound) return OkStatus();
   MR_RETURN_IF_ERROR(infos.status());
   for (const auto& info : *infos) {
-    (*positions)[{topic, info.partition}] = {.next = info.begin_offset, .metadata = {}, .end = info.end_offset};
+    (*positions)[{topic, info.partition}] = {
+        .next = info.begin_offset, .metadata = {}, .end = info.end_offset};
   }
   for (const std::string& group : groups) {
     MR_ASSIGN_OR_RETURN(const auto committed, log.Committed(group, topic));
@@ -173,7 +206,8 @@ Audit MakeAudit(const std::vector<CountRow>& counts, const PendingInLog& pending
 
 StatusOr<LogPositions> ReadPositions(event_log::EventLog& log) {
   LogPositions positions;
-  MR_RETURN_IF_ERROR(AddPositions(log, std::string(event_log::kIngestTopic), {"processor"}, &positions));
+  MR_RETURN_IF_ERROR(
+      AddPositions(log, std::string(event_log::kIngestTopic), {"processor"}, &positions));
   MR_ASSIGN_OR_RETURN(const auto topics, log.ListTopics());
   for (const std::string& topic : topics) {
     if (topic.rfind(kDestinationPrefix, 0) != 0) continue;

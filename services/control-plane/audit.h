@@ -12,8 +12,8 @@
 
 namespace millrace::control_plane {
 
-/// Events of one source, or of one connection, by what became of them. Each figure is counted on its
-/// own; none is worked out from the others.
+/// Events of one source, or of one connection, by what became of them. Each figure is counted on
+/// its own; none is worked out from the others.
 struct Account {
   int64_t accepted = 0;  // of a connection: the events that fan-out offered to it
   int64_t produced = 0;  // by transformations, beside the events they were given
@@ -26,8 +26,8 @@ struct Account {
   int64_t pending = 0;
   /// accepted and produced minus all the others; anything but 0 at rest is a bug.
   int64_t Residual() const {
-    return accepted + produced - duplicates - filtered - dropped - dead_lettered - passed_on - delivered -
-           pending;
+    return accepted + produced - duplicates - filtered - dropped - dead_lettered - passed_on -
+           delivered - pending;
   }
 };
 
@@ -37,9 +37,10 @@ using ConnectionIds = std::pair<std::string, std::string>;  // (source, destinat
 struct PendingInLog {
   std::map<std::string, int64_t> sources;  // records of `ingest`
   std::map<ConnectionIds, int64_t> connections;
-  std::map<ConnectionIds, int64_t> redriven;  // records of `ingest` that are for one connection alone
-  /// Destinations whose topic was read; of the others (no topic any more, or too much in it) the pending
-  /// events follow from the counters.
+  std::map<ConnectionIds, int64_t>
+      redriven;  // records of `ingest` that are for one connection alone
+  /// Destinations whose topic was read; of the others (no topic any more, or too much in it) the
+  /// pending events follow from the counters.
   std::set<std::string> destinations;
 };
 
@@ -50,7 +51,8 @@ struct Audit {
   int64_t ingest_lag = 0;      // not yet read by the processor
   /// What the log says was read, minus what the processor counted: anything but 0 at rest is a bug.
   int64_t unexplained = 0;
-  /// The difference to show: `unexplained`, or else the sum of the rows' differences without their sign.
+  /// The difference to show: `unexplained`, or else the sum of the rows' differences without their
+  /// sign.
   int64_t Residual() const;
 };
 
@@ -69,8 +71,9 @@ using LogPositions = std::map<event_log::TopicPartition, LogPosition>;
 /// Positions of `ingest` and of every destination's topic.
 StatusOr<LogPositions> ReadPositions(event_log::EventLog& log);
 
-/// Reads the records beyond `positions`, of each topic at most `limit`, and sets them against `counts`.
-/// The counters must be those of these positions or the rows differ by what moved in between.
+/// Reads the records beyond `positions`, of each topic at most `limit`, and sets them against
+/// `counts`. The counters must be those of these positions or the rows differ by what moved in
+/// between.
 StatusOr<Audit> CompareWithLog(event_log::EventLog& log, const LogPositions& positions,
                                const std::vector<CountRow>& counts, int64_t limit);
 

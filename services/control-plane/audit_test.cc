@@ -8,38 +8,38 @@ namespace {
 using accounting::v1::Fate;
 
 CountRow Of(const std::string& stage, const std::string& destination, Fate fate, int64_t count) {
-  return {.stage = stage, .source_id = "s", .destination_id = destination, .fate = fate, .reason = "", .count = count};
+  return {.stage = stage,
+          .source_id = "s",
+          .destination_id = destination,
+          .fate = fate,
+          .reason = "",
+          .count = count};
 }
 
 /// 20 events, two of them still in `ingest`, and one connection that has four to deliver.
 std::vector<CountRow> Balanced() {
-  return {Of("processor", "", Fate::ACCEPTED, 18),
-          Of("processor", "", Fate::DUPLICATE, 3),
-          Of("processor", "", Fate::PRODUCED, 4),
-          Of("processor", "", Fate::DROPPED, 4),
+  return {Of("processor", "", Fate::ACCEPTED, 18), Of("processor", "", Fate::DUPLICATE, 3),
+          Of("processor", "", Fate::PRODUCED, 4), Of("processor", "", Fate::DROPPED, 4),
           Of("processor", "", Fate::SOURCE_FILTERED, 1),
           Of("processor", "", Fate::SOURCE_DEAD_LETTERED, 2),
-          Of("processor", "", Fate::PASSED_ON, 12),
-          Of("processor", "d", Fate::PASSED_ON, 12),
-          Of("processor", "d", Fate::FILTERED, 2),
-          Of("processor", "d", Fate::ROUTED, 10),
-          Of("router", "d", Fate::FILTERED, 1),
-          Of("router", "d", Fate::DEAD_LETTERED, 2),
-          Of("control-plane", "d", Fate::REDRIVEN, 1),
-          Of("router", "d", Fate::DELIVERED, 4),
-          // A transformation of the connection made 5 more, dropped 2 and failed on 3. One of these was sent
-          // again and read, and failed once more; the other waits in `ingest`.
-          Of("processor", "d", Fate::PRODUCED, 5),
-          Of("processor", "d", Fate::DROPPED, 2),
+          Of("processor", "", Fate::PASSED_ON, 12), Of("processor", "d", Fate::PASSED_ON, 12),
+          Of("processor", "d", Fate::FILTERED, 2), Of("processor", "d", Fate::ROUTED, 10),
+          Of("router", "d", Fate::FILTERED, 1), Of("router", "d", Fate::DEAD_LETTERED, 2),
+          Of("control-plane", "d", Fate::REDRIVEN, 1), Of("router", "d", Fate::DELIVERED, 4),
+          // A transformation of the connection made 5 more, dropped 2 and failed on 3. One of these
+          // was sent again and read, and failed once more; the other waits in `ingest`.
+          Of("processor", "d", Fate::PRODUCED, 5), Of("processor", "d", Fate::DROPPED, 2),
           Of("processor", "d", Fate::DEAD_LETTERED, 3),
           Of("control-plane", "d", Fate::REDRIVEN_TO_CHAIN, 2),
-          Of("processor", "", Fate::ACCEPTED, 1),
-          Of("processor", "", Fate::RETURNED, 1),
+          Of("processor", "", Fate::ACCEPTED, 1), Of("processor", "", Fate::RETURNED, 1),
           Of("processor", "d", Fate::DEAD_LETTERED, 1)};
 }
 
 PendingInLog Pending() {
-  return {.sources = {{"s", 2}}, .connections = {{{"s", "d"}, 4}}, .redriven = {{{"s", "d"}, 1}}, .destinations = {"d"}};
+  return {.sources = {{"s", 2}},
+          .connections = {{{"s", "d"}, 4}},
+          .redriven = {{{"s", "d"}, 1}},
+          .destinations = {"d"}};
 }
 
 }  // namespace

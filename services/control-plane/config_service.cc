@@ -61,8 +61,10 @@ class Watcher final : public grpc::ServerWriteReactor<WatchResponse> {
     if (latest_ == nullptr || latest_ == sent_) return;
     response_.Clear();
     response_.set_revision(latest_->revision());
-    if (sent_ == nullptr) *response_.mutable_snapshot() = *latest_;
-    else *response_.mutable_delta() = config::MakeDelta(*sent_, *latest_);
+    if (sent_ == nullptr)
+      *response_.mutable_snapshot() = *latest_;
+    else
+      *response_.mutable_delta() = config::MakeDelta(*sent_, *latest_);
     sent_ = latest_;
     writing_ = true;
     StartWrite(&response_);
@@ -91,7 +93,8 @@ class Refusal final : public grpc::ServerWriteReactor<WatchResponse> {
   void OnDone() override { delete this; }
 };
 
-class ConfigServerImpl final : public ConfigServer, public config::v1::ConfigService::CallbackService {
+class ConfigServerImpl final : public ConfigServer,
+                               public config::v1::ConfigService::CallbackService {
  public:
   ConfigServerImpl(std::string token, config::ConfigSource& source)
       : expected_("Bearer " + std::move(token)), source_(source) {}
@@ -130,9 +133,9 @@ class ConfigServerImpl final : public ConfigServer, public config::v1::ConfigSer
         !ConstantTimeEqual({given->second.data(), given->second.size()}, expected_)) {
       log::Warning("configuration: {}/{} at {} brings no valid service token", request->service(),
                    request->instance(), context->peer());
-      return new Refusal(grpc::Status(
-          grpc::StatusCode::UNAUTHENTICATED,
-          "the service token is not that of the file service-token in the control plane's data folder"));
+      return new Refusal(grpc::Status(grpc::StatusCode::UNAUTHENTICATED,
+                                      "the service token is not that of the file service-token in "
+                                      "the control plane's data folder"));
     }
     return new Watcher(source_, *request);
   }

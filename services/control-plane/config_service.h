@@ -12,9 +12,10 @@ class Service;
 
 namespace millrace::control_plane {
 
-/// The gRPC server of config.v1.ConfigService: streams the workspace of a ConfigSource to every watcher that
-/// brings the service token, first whole (unless the watcher has it), then each change. A watcher that is
-/// slow gets several changes as one. Owned by the control plane; thread-safe.
+/// The gRPC server of config.v1.ConfigService: streams the workspace of a ConfigSource to every
+/// watcher that brings the service token, first whole (unless the watcher has it), then each
+/// change. A watcher that is slow gets several changes as one. Owned by the control plane;
+/// thread-safe.
 class ConfigServer {
  public:
   /// `address` is host:port, port 0 for any free one. `source` and `other`, a further service at

@@ -1,8 +1,8 @@
 #include "services/control-plane/config_service.h"
 
+#include <catch2/catch.hpp>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <condition_variable>
 #include <filesystem>
 #include <map>

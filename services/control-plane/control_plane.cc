@@ -154,9 +154,9 @@ StatusOr<std::unique_ptr<ControlPlane>> ControlPlane::Create(
   if (!settings.grpc_address().empty()) {
     MR_ASSIGN_OR_RETURN(service_token, TokenAt(settings.data_dir() + "/service-token"));
   }
-  auto control_plane = std::make_unique<ControlPlaneImpl>(
-      std::move(deps), std::move(store), std::move(token), settings.grpc_address(),
-      std::move(service_token));
+  auto control_plane =
+      std::make_unique<ControlPlaneImpl>(std::move(deps), std::move(store), std::move(token),
+                                         settings.grpc_address(), std::move(service_token));
   MR_RETURN_IF_ERROR(control_plane->Load());
   return control_plane;
 }

@@ -28,8 +28,8 @@ struct Deps {
 /// the sums of what became of events, the dead letters. Owned by main; thread-safe once started.
 class ControlPlane {
  public:
-  /// Opens the store, makes the API token at the first start. kFailedPrecondition: the folder cannot be
-  /// used, or a newer version made it.
+  /// Opens the store, makes the API token at the first start. kFailedPrecondition: the folder
+  /// cannot be used, or a newer version made it.
   static StatusOr<std::unique_ptr<ControlPlane>> Create(
       const settings::v1::ControlPlaneSettings& settings, Deps deps);
   virtual ~ControlPlane() = default;

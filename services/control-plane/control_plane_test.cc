@@ -146,8 +146,9 @@ TEST_CASE("what the router finished out of order is not pending", "[audit]") {
   const auto consumer = f.log->NewConsumer({.group = "router", .instance = "test"});
   REQUIRE((*consumer)->Subscribe({"destination.d1"}).ok());
   REQUIRE((*consumer)->Poll({}).ok());
-  const event_log::CommittedOffset offset{
-      .partition = {"destination.d1", partition}, .offset = tracker.committed(), .metadata = tracker.Metadata()};
+  const event_log::CommittedOffset offset{.partition = {"destination.d1", partition},
+                                          .offset = tracker.committed(),
+                                          .metadata = tracker.Metadata()};
   REQUIRE((*consumer)->Commit({&offset, 1}).ok());
   const Json audit = f.Get("/api/v1/audit");
   CAPTURE(audit.dump(1));
@@ -162,7 +163,8 @@ TEST_CASE("an event that nobody counted shows", "[audit]") {
   CHECK(f.Get("/api/v1/audit")["residual"] == 1);
 }
 
-TEST_CASE("dead letters are listed, sent again once, and skipped where that is no use", "[dead-letters]") {
+TEST_CASE("dead letters are listed, sent again once, and skipped where that is no use",
+          "[dead-letters]") {
   Fixture f;
   f.Post("/api/v1/apply", kWorkspace);
   f.Count("processor", "d1", accounting::v1::PASSED_ON, 2);

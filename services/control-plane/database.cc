@@ -8,8 +8,8 @@
 namespace millrace::control_plane {
 namespace {
 
-/// Schema changes in order; a file's user_version is the number of those it has. Never edit one that
-/// was released: add the next.
+/// Schema changes in order; a file's user_version is the number of those it has. Never edit one
+/// that was released: add the next.
 constexpr std::array kMigrations = {
     R"sql(
       CREATE TABLE workspace (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, body BLOB NOT NULL);
@@ -68,7 +68,9 @@ Status SqliteError(sqlite3* database, std::string_view what) {
 Statement::Statement(sqlite3* database, std::string_view sql) : database_(database) {
   sqlite3_prepare_v2(database, sql.data(), static_cast<int>(sql.size()), &statement_, nullptr);
 }
-Statement::~Statement() { sqlite3_finalize(statement_); }
+Statement::~Statement() {
+  sqlite3_finalize(statement_);
+}
 
 Statement& Statement::Bind(std::string_view text) {
   sqlite3_bind_text64(statement_, next_++, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
@@ -98,33 +100,38 @@ Status Statement::Run() {
   }
 }
 
-int64_t Statement::Int(int column) const { return sqlite3_column_int64(statement_, column); }
+int64_t Statement::Int(int column) const {
+  return sqlite3_column_int64(statement_, column);
+}
 std::string Statement::Text(int column) const {
   const void* data = sqlite3_column_blob(statement_, column);
   const int size = sqlite3_column_bytes(statement_, column);
-  return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), static_cast<size_t>(size));
+  return data == nullptr ? std::string()
+                         : std::string(static_cast<const char*>(data), static_cast<size_t>(size));
 }
 
 StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path) {
   std::unique_ptr<Database> database(new Database);
   const mode_t before = umask(0077);
-  const int code = sqlite3_open_v2(path.c_str(), &database->handle_,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
-                                   nullptr);
+  const int code =
+      sqlite3_open_v2(path.c_str(), &database->handle_,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
   umask(before);
   if (code != SQLITE_OK) {
     return Error(StatusCode::kFailedPrecondition, "opening {}: {}", path,
                  sqlite3_errmsg(database->handle_));
   }
   sqlite3_busy_timeout(database->handle_, 5000);
-  MR_RETURN_IF_ERROR(database->Execute(
-      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
-      "PRAGMA cache_size=-2000;"));
+  MR_RETURN_IF_ERROR(
+      database->Execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+                        "PRAGMA cache_size=-2000;"));
   MR_RETURN_IF_ERROR(database->Migrate(path));
   return database;
 }
 
-Database::~Database() { sqlite3_close(handle_); }
+Database::~Database() {
+  sqlite3_close(handle_);
+}
 
 Status Database::Execute(const char* sql) {
   if (sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr) == SQLITE_OK) return OkStatus();
@@ -139,10 +146,11 @@ Status Database::Migrate(const std::string& path) {
     if (row) version = ask.Int(0);
   }
   if (version > static_cast<int64_t>(kMigrations.size())) {
-    return Error(StatusCode::kFailedPrecondition,
-                 "{} was made by a newer version of Millrace (schema {}, this one knows {}); run that "
-                 "version, or restore a backup from before the upgrade",
-                 path, version, kMigrations.size());
+    return Error(
+        StatusCode::kFailedPrecondition,
+        "{} was made by a newer version of Millrace (schema {}, this one knows {}); run that "
+        "version, or restore a backup from before the upgrade",
+        path, version, kMigrations.size());
   }
   for (auto next = static_cast<size_t>(version); next < kMigrations.size(); ++next) {
     const std::string sql = fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version={}; COMMIT;",

@@ -12,8 +12,8 @@ struct sqlite3_stmt;
 
 namespace millrace::control_plane {
 
-/// One prepared statement, used once: bind, step, read. Not thread-safe; must not outlive its Database.
-/// Errors are kept and given by the next Step().
+/// One prepared statement, used once: bind, step, read. Not thread-safe; must not outlive its
+/// Database. Errors are kept and given by the next Step().
 class Statement {
  public:
   Statement(sqlite3* database, std::string_view sql);

@@ -1,7 +1,8 @@
 #include "services/control-plane/dead_letters.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
 
 #include "libs/base/string_map.h"
 #include "millrace/event/v1/event.pb.h"
@@ -17,22 +18,29 @@ constexpr size_t kBatch = 200;  // letters of one transaction
 
 Json LetterJson(const DeadLetterRow& row, bool whole) {
   const DeadLetter& letter = row.letter;
-  Json json = {{"id", letter.id()}, {"state", row.state}, {"stage", letter.stage()},
-               {"reason", letter.reason()}, {"class", letter.error_class()},
-               {"source", letter.source_id()}, {"destination", letter.destination_id()},
-               {"messageId", letter.message_id()}, {"attempts", letter.attempts()},
+  Json json = {{"id", letter.id()},
+               {"state", row.state},
+               {"stage", letter.stage()},
+               {"reason", letter.reason()},
+               {"class", letter.error_class()},
+               {"source", letter.source_id()},
+               {"destination", letter.destination_id()},
+               {"messageId", letter.message_id()},
+               {"attempts", letter.attempts()},
                {"failedAt", FormatRfc3339Millis(letter.failed_at_us())}};
   if (!whole) return json;
   json["event"] = EventToJson(letter.event());
   if (!letter.stack().empty()) json["stack"] = letter.stack();
   const auto& versions = letter.has_ingest() ? letter.ingest().redrive().transformation_versions()
                                              : letter.delivery().transformation_versions();
-  if (!versions.empty()) json["transformationVersions"] = std::vector<std::string>(versions.begin(), versions.end());
+  if (!versions.empty())
+    json["transformationVersions"] = std::vector<std::string>(versions.begin(), versions.end());
   if (letter.has_last_exchange()) {
     const auto& exchange = letter.last_exchange();
-    json["request"] = {{"method", exchange.method()}, {"url", exchange.url()},
-                       {"body", exchange.request_body()}};
-    json["answer"] = {{"status", exchange.status()}, {"body", exchange.response_body()},
+    json["request"] = {
+        {"method", exchange.method()}, {"url", exchange.url()}, {"body", exchange.request_body()}};
+    json["answer"] = {{"status", exchange.status()},
+                      {"body", exchange.response_body()},
                       {"error", exchange.error()}};
   }
   return json;
@@ -68,8 +76,8 @@ std::string MetaOf(const DeadLetter& letter) {
 
 }  // namespace
 
-StatusOr<Json> DeadLetters::List(const std::string& destination_id, const std::vector<std::string>& ids,
-                                 int64_t limit) {
+StatusOr<Json> DeadLetters::List(const std::string& destination_id,
+                                 const std::vector<std::string>& ids, int64_t limit) {
   MR_ASSIGN_OR_RETURN(const auto rows, store_.DeadLetters(destination_id, ids, limit));
   Json list = Json::array();
   for (const DeadLetterRow& row : rows) list.push_back(LetterJson(row, !ids.empty()));
@@ -135,8 +143,9 @@ Status DeadLetters::Send(const std::vector<DeadLetter>& letters) {
                            : event_log::DestinationTopic(letter.destination_id()),
               .meta = MetaOf(letter),
               .mark = mark.SerializeAsString()});
-    records.push_back({.topic = kept.topic,
-                       .record = {.key = letter.user_key(), .meta = kept.meta, .value = letter.event()}});
+    records.push_back(
+        {.topic = kept.topic,
+         .record = {.key = letter.user_key(), .meta = kept.meta, .value = letter.event()}});
     records.push_back({.topic = event_log::kDeadLetterTopic,
                        .record = {.key = letter.user_key(), .value = kept.mark}});
     auto* count = counters.add_counts();

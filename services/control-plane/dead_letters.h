@@ -1,6 +1,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+
 #include <string>
 #include <vector>
 
@@ -14,9 +15,9 @@ namespace millrace::control_plane {
 
 struct RedriveResult {
   int64_t redriven = 0;
-  int64_t skipped = 0;        // cannot be sent again
+  int64_t skipped = 0;         // cannot be sent again
   std::string skipped_reason;  // of the last one
-  bool more = false;          // the limit of one call was reached
+  bool more = false;           // the limit of one call was reached
 };
 
 /// Shows the dead letters and sends them again. One thread.
@@ -29,14 +30,15 @@ class DeadLetters {
       : log_(log), clock_(clock), store_(store), reader_(reader) {}
 
   /// Newest first. With `ids` whole, with event and last exchange; else summaries.
-  StatusOr<nlohmann::json> List(const std::string& destination_id, const std::vector<std::string>& ids,
-                                int64_t limit);
+  StatusOr<nlohmann::json> List(const std::string& destination_id,
+                                const std::vector<std::string>& ids, int64_t limit);
 
-  /// Puts letters back where they failed, oldest first, in transactions that also hold their counts and
-  /// the marks that take them out of the dead letters; so a crash neither loses nor repeats one. Empty
-  /// `ids`: all (of the destination).
+  /// Puts letters back where they failed, oldest first, in transactions that also hold their counts
+  /// and the marks that take them out of the dead letters; so a crash neither loses nor repeats
+  /// one. Empty `ids`: all (of the destination).
   ///
-  /// kUnavailable: the log is away, or the letters could not be read up to now; some may be redriven.
+  /// kUnavailable: the log is away, or the letters could not be read up to now; some may be
+  /// redriven.
   StatusOr<RedriveResult> Redrive(const config::v1::Workspace& workspace,
                                   const std::string& destination_id, std::vector<std::string> ids);
 

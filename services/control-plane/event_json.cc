@@ -18,8 +18,10 @@ int Depth(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        in_string = false;
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
@@ -35,7 +37,8 @@ int Depth(std::string_view text) {
 
 StatusOr<nlohmann::json> ParseJson(std::string_view text) {
   if (Depth(text) > kMaxDepth) {
-    return Error(StatusCode::kInvalidArgument, "the JSON is nested more than {} levels deep", kMaxDepth);
+    return Error(StatusCode::kInvalidArgument, "the JSON is nested more than {} levels deep",
+                 kMaxDepth);
   }
   auto json = config::ParseJsonText(text);
   if (!json.ok())

@@ -46,8 +46,8 @@ Status LogReader::Read(const std::stop_token& stop) {
     MR_ASSIGN_OR_RETURN(const auto infos, log_.Describe(topic));
     for (const auto& info : infos) {
       MR_ASSIGN_OR_RETURN(const int64_t next, store_.Position(topic, info.partition));
-      positions.push_back({.partition = {topic, info.partition},
-                           .offset = std::max(next, info.begin_offset)});
+      positions.push_back(
+          {.partition = {topic, info.partition}, .offset = std::max(next, info.begin_offset)});
     }
   }
   {
@@ -58,7 +58,8 @@ Status LogReader::Read(const std::stop_token& stop) {
   MR_RETURN_IF_ERROR(consumer->Assign(positions));
   std::stop_callback wake(stop, [&] { consumer->Wake(); });
   while (!stop.stop_requested()) {
-    MR_ASSIGN_OR_RETURN(const auto batch, consumer->Poll({.timeout = std::chrono::milliseconds(1000)}));
+    MR_ASSIGN_OR_RETURN(const auto batch,
+                        consumer->Poll({.timeout = std::chrono::milliseconds(1000)}));
     MR_RETURN_IF_ERROR(Take(batch));
   }
   return OkStatus();

@@ -16,21 +16,22 @@ Status Run(service::Process& process) {
   auto& settings = *process.settings().mutable_control_plane();
   if (settings.data_dir().empty()) settings.set_data_dir(process.settings().data_dir());
   if (settings.grpc_address().empty()) settings.set_grpc_address("127.0.0.1:8090");
-  MR_ASSIGN_OR_RETURN(const auto catalogue, destination::LoadCatalogue(process.settings().destinations_dir()));
-  MR_RETURN_IF_ERROR(
-      service::EnsureSharedTopics(process.log(), process.settings().event_log()));
+  MR_ASSIGN_OR_RETURN(const auto catalogue,
+                      destination::LoadCatalogue(process.settings().destinations_dir()));
+  MR_RETURN_IF_ERROR(service::EnsureSharedTopics(process.log(), process.settings().event_log()));
   // Apart from each other, so that no test run holds up a publish.
   const auto& transformation = process.settings().transformation();
   MR_ASSIGN_OR_RETURN(const auto checks, transformation::Runtime::Create(transformation, 1));
   MR_ASSIGN_OR_RETURN(const auto test_runs, transformation::Runtime::Create(transformation, 1));
-  MR_ASSIGN_OR_RETURN(const auto control_plane,
-                      control_plane::ControlPlane::Create(
-                          settings, {.log = process.log(),
-                                     .clock = process.clock(),
-                                     .destinations = {.validate = destination::ValidatorOf(catalogue),
-                                                      .mask = destination::MaskerOf(catalogue)},
-                                     .transformers = [&runtime = *checks] { return runtime.Started(); },
-                                     .test_transformers = [&runtime = *test_runs] { return runtime.Started(); }}));
+  MR_ASSIGN_OR_RETURN(
+      const auto control_plane,
+      control_plane::ControlPlane::Create(
+          settings, {.log = process.log(),
+                     .clock = process.clock(),
+                     .destinations = {.validate = destination::ValidatorOf(catalogue),
+                                      .mask = destination::MaskerOf(catalogue)},
+                     .transformers = [&runtime = *checks] { return runtime.Started(); },
+                     .test_transformers = [&runtime = *test_runs] { return runtime.Started(); }}));
   MR_RETURN_IF_ERROR(control_plane->Start());
   MR_RETURN_IF_ERROR(process.Serve(
       {},

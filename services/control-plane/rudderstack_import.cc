@@ -48,8 +48,11 @@ Json DestinationEntry(const Json& destination, const DestinationHooks& hooks,
     enabled = false;
     warnings->push_back(fmt::format("destination '{}' comes disabled: {}", name, Message(status)));
   }
-  return {{"id", Text(destination, "id")}, {"name", name}, {"type", type},
-          {"enabled", enabled}, {"config", std::move(config)}};
+  return {{"id", Text(destination, "id")},
+          {"name", name},
+          {"type", type},
+          {"enabled", enabled},
+          {"config", std::move(config)}};
 }
 
 /// The destination's chain. Of a transformation there are mostly the ids only; it is attached when
@@ -112,12 +115,12 @@ StatusOr<Json> DocumentFromRudderStack(const Json& workspace_config, const Desti
   }
   const auto sources = root->find("sources");
   if (sources == root->end() || !sources->is_array()) {
-    return MakeStatus(StatusCode::kInvalidArgument,
-                      "workspaceConfig: has no list 'sources'; is this RudderStack's workspaceConfig.json?");
+    return MakeStatus(
+        StatusCode::kInvalidArgument,
+        "workspaceConfig: has no list 'sources'; is this RudderStack's workspaceConfig.json?");
   }
-  Json document = {{"sources", Json::array()},
-                   {"destinations", Json::array()},
-                   {"connections", Json::array()}};
+  Json document = {
+      {"sources", Json::array()}, {"destinations", Json::array()}, {"connections", Json::array()}};
   Json transformations = Json::array();
   StringSet seen;
   for (const Json& source : Objects(*root, "sources")) {
@@ -134,7 +137,7 @@ StatusOr<Json> DocumentFromRudderStack(const Json& workspace_config, const Desti
       document["connections"].push_back({{"source", source_id},
                                          {"destination", id},
                                          {"enabled", Flag(destination, "isConnectionEnabled") &&
-                                                     Flag(destination, "isProcessorEnabled")}});
+                                                         Flag(destination, "isProcessorEnabled")}});
       if (!seen.insert(id).second) continue;
       document["destinations"].push_back(DestinationEntry(destination, hooks, warnings));
       Json& entry = document["destinations"].back();

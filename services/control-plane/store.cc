@@ -64,8 +64,9 @@ Status Store::SetPosition(const std::string& topic, int32_t partition, int64_t n
 
 Status Store::AddOne(const accounting::v1::Counters& record) {
   if (!record.topic().empty()) {
-    Statement ask(database_->handle(),
-                  "SELECT last_offset FROM counted WHERE stage = ? AND topic = ? AND partition = ?");
+    Statement ask(
+        database_->handle(),
+        "SELECT last_offset FROM counted WHERE stage = ? AND topic = ? AND partition = ?");
     MR_ASSIGN_OR_RETURN(
         const bool row,
         ask.Bind(record.stage()).Bind(record.topic()).Bind(int64_t{record.partition()}).Step());
@@ -105,7 +106,8 @@ Status Store::AddDeadLetters(const std::vector<delivery::v1::DeadLetter>& letter
   return InTransaction([&]() -> Status {
     for (const auto& letter : letters) {
       if (letter.redriven()) {
-        Statement mark(database_->handle(), "UPDATE dead_letters SET state = 'redriven' WHERE id = ?");
+        Statement mark(database_->handle(),
+                       "UPDATE dead_letters SET state = 'redriven' WHERE id = ?");
         MR_RETURN_IF_ERROR(mark.Bind(letter.id()).Run());
         continue;
       }

@@ -67,8 +67,8 @@ class Store {
 
   /// The workspace; an empty one (id "default", revision 1) before the first change.
   StatusOr<config::v1::Workspace> LoadWorkspace();
-  /// Replaces it. kAborted when another change came between: `workspace.revision` must be one more than
-  /// the stored one.
+  /// Replaces it. kAborted when another change came between: `workspace.revision` must be one more
+  /// than the stored one.
   Status SaveWorkspace(const config::v1::Workspace& workspace);
   /// kAborted as SaveWorkspace, and when a name or a version's number was taken meanwhile.
   Status Commit(const StoreChange& change);
@@ -100,9 +100,11 @@ class Store {
   StatusOr<std::vector<CountRow>> Counts();
   /// Newest first. Empty `destination_id`: all; empty `ids`: any.
   StatusOr<std::vector<DeadLetterRow>> DeadLetters(const std::string& destination_id,
-                                                   const std::vector<std::string>& ids, int64_t limit);
+                                                   const std::vector<std::string>& ids,
+                                                   int64_t limit);
   /// Ids of letters in state `dead`, oldest first. Empty `destination_id`: all.
-  StatusOr<std::vector<std::string>> DeadLetterIds(const std::string& destination_id, int64_t limit);
+  StatusOr<std::vector<std::string>> DeadLetterIds(const std::string& destination_id,
+                                                   int64_t limit);
 
  private:
   explicit Store(std::unique_ptr<Database> database) : database_(std::move(database)) {}

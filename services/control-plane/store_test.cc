@@ -1,8 +1,8 @@
 #include "services/control-plane/store.h"
 
+#include <catch2/catch.hpp>
 #include <sqlite3.h>
 
-#include <catch2/catch.hpp>
 #include <filesystem>
 
 #include "libs/event_log/local/test_folder.h"
@@ -49,8 +49,9 @@ using Strings = std::vector<std::string>;
 
 }  // namespace
 
-TEST_CASE("a store is its owner's only, keeps its workspace, and refuses a change made on an old one",
-          "[store]") {
+TEST_CASE(
+    "a store is its owner's only, keeps its workspace, and refuses a change made on an old one",
+    "[store]") {
   event_log::TestFolder folder;
   const std::string path = folder.path() + "/control-plane.db";
   {
@@ -87,9 +88,10 @@ TEST_CASE("a file of a newer version is refused with what to do", "[store]") {
 TEST_CASE("counters add up, with the position that was read", "[store]") {
   event_log::TestFolder folder;
   const auto store = Open(folder.path() + "/s.db");
-  REQUIRE(store->AddCounters({Count("a", accounting::v1::ACCEPTED, 3),
-                              Count("a", accounting::v1::ACCEPTED, 4)},
-                             "counters", 0, 12)
+  REQUIRE(store
+              ->AddCounters({Count("a", accounting::v1::ACCEPTED, 3),
+                             Count("a", accounting::v1::ACCEPTED, 4)},
+                            "counters", 0, 12)
               .ok());
   const auto rows = store->Counts();
   REQUIRE(rows.ok());
@@ -117,11 +119,13 @@ TEST_CASE("a record that its stage repeats is counted once", "[store]") {
   CHECK(rows->at(0).count == 15);
 }
 
-TEST_CASE("dead letters: newest first, redriven ones marked, dead again when they fail again", "[store]") {
+TEST_CASE("dead letters: newest first, redriven ones marked, dead again when they fail again",
+          "[store]") {
   event_log::TestFolder folder;
   const auto store = Open(folder.path() + "/s.db");
-  REQUIRE(store->AddDeadLetters({Letter("a", "d1", 1), Letter("b", "d2", 2), Letter("c", "d1", 3)},
-                                "dead-letter", 0, 3)
+  REQUIRE(store
+              ->AddDeadLetters({Letter("a", "d1", 1), Letter("b", "d2", 2), Letter("c", "d1", 3)},
+                               "dead-letter", 0, 3)
               .ok());
   CHECK(IdsOf(*store->DeadLetters("", {}, 10)) == Strings{"c:dead", "b:dead", "a:dead"});
   CHECK(IdsOf(*store->DeadLetters("d1", {}, 10)) == Strings{"c:dead", "a:dead"});

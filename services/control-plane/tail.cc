@@ -1,11 +1,11 @@
 #include "services/control-plane/tail.h"
 
+#include <nlohmann/json.hpp>
 #include <pthread.h>
 
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "libs/base/clock.h"
@@ -49,16 +49,16 @@ std::string StatusLines(const event_log::ConsumedRecord& record, const std::stri
     if (!source_id.empty() && status.source_id() != source_id) continue;
     if (!destination_id.empty() && status.destination_id() != destination_id) continue;
     Json line = {{"stage", delivery::v1::Outcome_Name(status.outcome())},
-                   {"source", status.source_id()},
-                   {"destination", status.destination_id()},
-                   {"messageId", status.message_id()},
-                   {"httpStatus", status.http_status()},
-                   {"attempts", status.attempts()},
-                   {"at", FormatRfc3339Millis(status.at_us())},
-                   {"reason", status.reason()}};
+                 {"source", status.source_id()},
+                 {"destination", status.destination_id()},
+                 {"messageId", status.message_id()},
+                 {"httpStatus", status.http_status()},
+                 {"attempts", status.attempts()},
+                 {"at", FormatRfc3339Millis(status.at_us())},
+                 {"reason", status.reason()}};
     if (!status.transformation_versions().empty()) {
-      line["transformationVersions"] = std::vector<std::string>(status.transformation_versions().begin(),
-                                                                status.transformation_versions().end());
+      line["transformationVersions"] = std::vector<std::string>(
+          status.transformation_versions().begin(), status.transformation_versions().end());
     }
     lines += Line(line);
   }
@@ -116,18 +116,20 @@ Status Tails::Open(const http::Responder& responder, std::string source_id,
   MR_RETURN_IF_ERROR(consumer->Assign(ends));
   auto writer = responder.Stream({.headers = {{"Content-Type", "application/x-ndjson"}}});
   Viewer& viewer = viewers_.emplace_back();
-  viewer.thread = std::jthread([consumer = std::shared_ptr<event_log::Consumer>(std::move(consumer)),
-                                writer = std::move(writer), done = viewer.done,
-                                source_id = std::move(source_id),
-                                destination_id = std::move(destination_id)](std::stop_token stop) {
-    pthread_setname_np(pthread_self(), "tail");
-    Follow(*consumer, *writer, stop, source_id, destination_id);
-    writer->Close();
-    done->store(true);
-  });
+  viewer.thread = std::jthread(
+      [consumer = std::shared_ptr<event_log::Consumer>(std::move(consumer)),
+       writer = std::move(writer), done = viewer.done, source_id = std::move(source_id),
+       destination_id = std::move(destination_id)](std::stop_token stop) {
+        pthread_setname_np(pthread_self(), "tail");
+        Follow(*consumer, *writer, stop, source_id, destination_id);
+        writer->Close();
+        done->store(true);
+      });
   return OkStatus();
 }
 
-void Tails::Stop() { viewers_.clear(); }
+void Tails::Stop() {
+  viewers_.clear();
+}
 
 }  // namespace millrace::control_plane

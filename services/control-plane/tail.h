@@ -11,8 +11,9 @@
 
 namespace millrace::control_plane {
 
-/// Streams events to viewers as they come: reads topics `ingest` and `delivery-status` from their end,
-/// so nothing is spent when nobody looks. At most kMaxViewers at once. One thread calls its methods.
+/// Streams events to viewers as they come: reads topics `ingest` and `delivery-status` from their
+/// end, so nothing is spent when nobody looks. At most kMaxViewers at once. One thread calls its
+/// methods.
 class Tails {
  public:
   static constexpr size_t kMaxViewers = 16;

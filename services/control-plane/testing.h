@@ -1,6 +1,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+
 #include <string>
 
 #include "services/control-plane/workspace_document.h"
@@ -18,14 +19,15 @@ inline DestinationHooks TestHooks() {
             }
             return OkStatus();
           },
-          .mask = [](std::string_view, std::string_view config_json) {
-            nlohmann::json config = nlohmann::json::parse(config_json);
-            if (config.contains("secret")) {
-              const std::string secret = config["secret"];
-              config["secret"] = "***" + secret.substr(secret.size() - 4);
-            }
-            return config.dump();
-          }};
+          .mask =
+              [](std::string_view, std::string_view config_json) {
+                nlohmann::json config = nlohmann::json::parse(config_json);
+                if (config.contains("secret")) {
+                  const std::string secret = config["secret"];
+                  config["secret"] = "***" + secret.substr(secret.size() - 4);
+                }
+                return config.dump();
+              }};
 }
 
 }  // namespace millrace::control_plane

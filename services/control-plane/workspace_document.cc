@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 #include <google/protobuf/util/message_differencer.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cctype>
-#include <nlohmann/json.hpp>
 
 #include "libs/base/ids.h"
 #include "libs/base/string_map.h"
@@ -26,8 +26,8 @@ bool IsMask(const Json& json) {
   return json.is_string() && json.get_ref<const std::string&>().rfind("***", 0) == 0;
 }
 
-/// Whether `given` may be `stored`, read back with secrets masked and perhaps edited otherwise: of an
-/// object, every text that is not masked must be the same.
+/// Whether `given` may be `stored`, read back with secrets masked and perhaps edited otherwise: of
+/// an object, every text that is not masked must be the same.
 bool MayBeMasked(const Json& given, const Json& stored) {
   if (!given.is_object() || !stored.is_object()) return IsMask(given) || given == stored;
   for (const auto& [key, value] : given.items()) {
@@ -37,8 +37,8 @@ bool MayBeMasked(const Json& given, const Json& stored) {
   return true;
 }
 
-/// Secrets that were read back masked take their stored values again. A list's items are told apart by
-/// what of them is not masked, so that none takes its neighbour's secret.
+/// Secrets that were read back masked take their stored values again. A list's items are told apart
+/// by what of them is not masked, so that none takes its neighbour's secret.
 Status KeepMaskedSecrets(const std::string& where, const Json& stored, Json* given) {
   if (given->is_object()) {
     for (auto& [key, value] : given->items()) {
@@ -58,7 +58,8 @@ Status KeepMaskedSecrets(const std::string& where, const Json& stored, Json* giv
     }
   } else if (IsMask(*given)) {
     if (!stored.is_string()) {
-      return Invalid(where, "is masked, and there is no stored value that it stands for; give the value");
+      return Invalid(where,
+                     "is masked, and there is no stored value that it stands for; give the value");
     }
     *given = stored;
   }
@@ -68,10 +69,11 @@ Status KeepMaskedSecrets(const std::string& where, const Json& stored, Json* giv
 /// Ids become parts of topic names.
 Status CheckId(const std::string& where, const std::string& id) {
   const bool good = id.size() <= 100 && std::all_of(id.begin(), id.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
-  });
+                      return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+                    });
   if (good) return OkStatus();
-  return Invalid(where, fmt::format("id '{}' must be at most 100 letters, digits, '_', '-' or '.'", id));
+  return Invalid(where,
+                 fmt::format("id '{}' must be at most 100 letters, digits, '_', '-' or '.'", id));
 }
 
 template <typename List>
@@ -97,10 +99,12 @@ StatusOr<typename List::value_type*> FindByName(const std::string& where, List* 
   return found;
 }
 
-/// Finds or makes the entity that `json` is about, lets `fill` set its fields, and adds to the plan.
+/// Finds or makes the entity that `json` is about, lets `fill` set its fields, and adds to the
+/// plan.
 template <typename List, typename Fill>
-Status ApplyEntity(const Json& json, const std::string& kind, size_t index, std::string_view id_prefix,
-                   List* list, StringSet* named, std::vector<PlannedChange>* plan, Fill fill) {
+Status ApplyEntity(const Json& json, const std::string& kind, size_t index,
+                   std::string_view id_prefix, List* list, StringSet* named,
+                   std::vector<PlannedChange>* plan, Fill fill) {
   Entry entry(json, fmt::format("{}s[{}]", kind, index));
   std::string id, name;
   MR_RETURN_IF_ERROR(entry.Text("id", &id));
@@ -130,7 +134,9 @@ Status ApplyEntity(const Json& json, const std::string& kind, size_t index, std:
   if constexpr (requires { entity->set_revision(""); }) {
     if (!same) entity->set_revision(NewId("rev_"));
   }
-  plan->push_back({.action = fresh ? "create" : same ? "unchanged" : "update",
+  plan->push_back({.action = fresh  ? "create"
+                             : same ? "unchanged"
+                                    : "update",
                    .kind = kind,
                    .name = entity->name()});
   return OkStatus();
@@ -162,7 +168,9 @@ std::vector<PlannedChange> DeleteEntities(
   }
   DeleteIf(
       workspace->mutable_connections(), "connection", &plan,
-      [&](const Connection& one) { return names[one.source_id()] + " -> " + names[one.destination_id()]; },
+      [&](const Connection& one) {
+        return names[one.source_id()] + " -> " + names[one.destination_id()];
+      },
       [&](const Connection& one) {
         return goes("connections", one.id()) || goes("sources", one.source_id()) ||
                goes("destinations", one.destination_id());
@@ -237,7 +245,9 @@ StatusOr<typename List::value_type*> EndOf(const Entry& entry, const char* kind,
   if (auto* by_id = FindById(list, id_or_name); by_id != nullptr) return by_id;
   MR_ASSIGN_OR_RETURN(auto* by_name, FindByName(entry.where(), list, id_or_name));
   if (by_name == nullptr) {
-    return Invalid(entry.where(), fmt::format("there is no {0} '{1}'; add it to {0}s, or name another", kind, id_or_name));
+    return Invalid(
+        entry.where(),
+        fmt::format("there is no {0} '{1}'; add it to {0}s, or name another", kind, id_or_name));
   }
   return by_name;
 }
@@ -257,13 +267,15 @@ Status ApplyConnection(const Json& json, size_t index, ScriptDraft* draft, Strin
   }
   MR_ASSIGN_OR_RETURN(const Source* source,
                       EndOf(entry, "source", workspace->mutable_sources(), source_name));
-  MR_ASSIGN_OR_RETURN(const Destination* destination,
-                      EndOf(entry, "destination", workspace->mutable_destinations(), destination_name));
+  MR_ASSIGN_OR_RETURN(
+      const Destination* destination,
+      EndOf(entry, "destination", workspace->mutable_destinations(), destination_name));
   Connection* connection = nullptr;
   for (Connection& one : *workspace->mutable_connections()) {
     const bool same_ends =
         one.source_id() == source->id() && one.destination_id() == destination->id();
-    if (same_ends) connection = &one;
+    if (same_ends)
+      connection = &one;
     else if (one.id() == id) {
       return Invalid(entry.where(), fmt::format("id '{}' is that of another connection", id));
     }
@@ -288,7 +300,9 @@ Status ApplyConnection(const Json& json, size_t index, ScriptDraft* draft, Strin
   connection->set_enabled(enabled);
   MR_RETURN_IF_ERROR(FillChain(&entry, *draft, connection->mutable_transformations()));
   const bool same = !fresh && MessageDifferencer::Equals(before, *connection);
-  plan->push_back({.action = fresh ? "create" : same ? "unchanged" : "update",
+  plan->push_back({.action = fresh  ? "create"
+                             : same ? "unchanged"
+                                    : "update",
                    .kind = "connection",
                    .name = name});
   return entry.RefuseOthers();
@@ -301,7 +315,8 @@ Status CheckWriteKeys(const Workspace& workspace) {
       const auto [found, fresh] = owners.try_emplace(key, source.name());
       if (!fresh) {
         return Invalid(fmt::format("source '{}'", source.name()),
-                       fmt::format("its write key is also that of source '{}'; give each its own", found->second));
+                       fmt::format("its write key is also that of source '{}'; give each its own",
+                                   found->second));
       }
     }
   }
@@ -345,9 +360,10 @@ StatusOr<std::vector<PlannedChange>> ApplyDocument(const Json& document,
     MR_RETURN_IF_ERROR(ApplyConnection(connections[i], i, draft, &named["connections"], &plan));
   }
   if (prune) {
-    const auto deleted = DeleteEntities(
-        [&named](std::string_view kind, const std::string& id) { return !named[kind].contains(id); },
-        workspace);
+    const auto deleted =
+        DeleteEntities([&named](std::string_view kind,
+                                const std::string& id) { return !named[kind].contains(id); },
+                       workspace);
     plan.insert(plan.end(), deleted.begin(), deleted.end());
     MR_RETURN_IF_ERROR(scripts.Prune());
   }
@@ -363,12 +379,14 @@ std::vector<PlannedChange> DeleteEntity(std::string_view kind, const std::string
 }
 
 Json ToDocument(const Workspace& workspace, const DestinationHooks& hooks) {
-  Json document = {{"sources", Json::array()},
-                   {"destinations", Json::array()},
-                   {"connections", Json::array()}};
+  Json document = {
+      {"sources", Json::array()}, {"destinations", Json::array()}, {"connections", Json::array()}};
   for (const Source& source : workspace.sources()) {
-    Json one = {{"id", source.id()}, {"name", source.name()}, {"type", source.type()},
-                {"enabled", source.enabled()}, {"writeKeys", Json::array()}};
+    Json one = {{"id", source.id()},
+                {"name", source.name()},
+                {"type", source.type()},
+                {"enabled", source.enabled()},
+                {"writeKeys", Json::array()}};
     for (const std::string& key : source.write_keys()) one["writeKeys"].push_back(key);
     if (!source.category().empty()) one["category"] = source.category();
     if (source.dedup_window_s() != 0) one["dedupWindowSeconds"] = source.dedup_window_s();

@@ -1,7 +1,8 @@
 #pragma once
 
-#include <functional>
 #include <nlohmann/json_fwd.hpp>
+
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,8 +44,8 @@ StatusOr<std::vector<PlannedChange>> ApplyDocument(const nlohmann::json& documen
                                                    const DestinationHooks& hooks, bool prune,
                                                    ScriptDraft* draft);
 
-/// Deletes the entity of `kind` (sources, destinations or connections) and, with a source or destination,
-/// its connections.
+/// Deletes the entity of `kind` (sources, destinations or connections) and, with a source or
+/// destination, its connections.
 std::vector<PlannedChange> DeleteEntity(std::string_view kind, const std::string& id,
                                         config::v1::Workspace* workspace);
 

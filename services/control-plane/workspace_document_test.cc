@@ -47,7 +47,8 @@ Strings Apply(const Json& document, Workspace* workspace, bool prune = false) {
   INFO(Message(plan.status()));
   REQUIRE(plan.ok());
   Strings lines;
-  for (const auto& change : *plan) lines.push_back(change.action + " " + change.kind + " " + change.name);
+  for (const auto& change : *plan)
+    lines.push_back(change.action + " " + change.kind + " " + change.name);
   return lines;
 }
 
@@ -61,8 +62,9 @@ TEST_CASE("a document makes the workspace, and applied again changes nothing", "
   CHECK(workspace.connections(0).source_id() == workspace.sources(0).id());
   CHECK(workspace.sources(0).write_keys(0) == "k1");
   const std::string before = workspace.SerializeAsString();
-  CHECK(Apply(Json::parse(kDocument), &workspace) ==
-        Strings{"unchanged source site", "unchanged destination hook", "unchanged connection site -> hook"});
+  CHECK(Apply(Json::parse(kDocument), &workspace) == Strings{"unchanged source site",
+                                                             "unchanged destination hook",
+                                                             "unchanged connection site -> hook"});
   CHECK(workspace.SerializeAsString() == before);
 }
 
@@ -72,8 +74,8 @@ TEST_CASE("what is shown can be applied, and masked secrets keep their values", 
   Json shown = ToDocument(workspace, TestHooks());
   CHECK(shown["destinations"][0]["config"]["secret"] == "***cr3t");
   shown["destinations"][0]["config"]["webhookUrl"] = "https://y";
-  CHECK(Apply(shown, &workspace) ==
-        Strings{"unchanged source site", "update destination hook", "unchanged connection site -> hook"});
+  CHECK(Apply(shown, &workspace) == Strings{"unchanged source site", "update destination hook",
+                                            "unchanged connection site -> hook"});
   const Json stored = Json::parse(workspace.destinations(0).config_json());
   CHECK(stored["secret"] == "s3cr3t");
   CHECK(stored["webhookUrl"] == "https://y");
@@ -87,14 +89,16 @@ TEST_CASE("of a list, no item takes its neighbour's secret", "[document]") {
                    {"type", "WEBHOOK"},
                    {"config", {{"webhookUrl", "https://x"}, {"headers", headers}}}}}}};
   };
-  Apply(with_headers(Json::parse(R"([{"from": "A", "to": "one"}, {"from": "B", "to": "two"}])")), &workspace);
+  Apply(with_headers(Json::parse(R"([{"from": "A", "to": "one"}, {"from": "B", "to": "two"}])")),
+        &workspace);
   Apply(with_headers(Json::parse(R"([{"from": "B", "to": "********"}])")), &workspace);
   CHECK(Json::parse(workspace.destinations(0).config_json())["headers"] ==
         Json::parse(R"([{"from": "B", "to": "two"}])"));
   const auto refused =
       ApplyTo(with_headers(Json::parse(R"([{"from": "C", "to": "********"}])")), &workspace);
   CHECK(refused.status().code() == StatusCode::kInvalidArgument);
-  CHECK(Message(refused.status()).find("destinations[0].config.headers[0].to") != std::string_view::npos);
+  CHECK(Message(refused.status()).find("destinations[0].config.headers[0].to") !=
+        std::string_view::npos);
 }
 
 TEST_CASE("a change of a destination gives it a new revision, a rename is a change", "[document]") {
@@ -102,8 +106,8 @@ TEST_CASE("a change of a destination gives it a new revision, a rename is a chan
   Apply(Json::parse(kDocument), &workspace);
   const std::string revision = workspace.destinations(0).revision();
   const std::string id = workspace.destinations(0).id();
-  CHECK(Apply({{"destinations", {{{"id", id}, {"name", "other"}, {"type", "WEBHOOK"}}}}}, &workspace) ==
-        Strings{"update destination other"});
+  CHECK(Apply({{"destinations", {{{"id", id}, {"name", "other"}, {"type", "WEBHOOK"}}}}},
+              &workspace) == Strings{"update destination other"});
   CHECK(workspace.destinations(0).revision() != revision);
   CHECK(Json::parse(workspace.destinations(0).config_json())["webhookUrl"] == "https://x");
 }
@@ -139,11 +143,13 @@ TEST_CASE("what is wrong is named with its place", "[document]") {
       {"list", R"([])", "workspace"},
       {"unknown list", R"({"sauces": []})", "unknown key 'sauces'"},
       {"not a list", R"({"sources": {}})", "sources: must be a list"},
-      {"unknown key", R"({"sources": [{"name": "a", "writekey": "x"}]})", "sources[0]: unknown key 'writekey'"},
+      {"unknown key", R"({"sources": [{"name": "a", "writekey": "x"}]})",
+       "sources[0]: unknown key 'writekey'"},
       {"no name", R"({"sources": [{}]})", "sources[0]: needs a 'name' or an 'id'"},
       {"bad id", R"({"sources": [{"id": "a/b"}]})", "sources[0]: id 'a/b'"},
       {"wrong kind", R"({"sources": [{"name": "a", "enabled": "yes"}]})", "sources[0]: 'enabled'"},
-      {"twice", R"({"sources": [{"name": "a"}, {"name": "a"}]})", "sources[1]: source 'a' stands here twice"},
+      {"twice", R"({"sources": [{"name": "a"}, {"name": "a"}]})",
+       "sources[1]: source 'a' stands here twice"},
       {"one key, two sources",
        R"({"sources": [{"name": "a", "writeKey": "k"}, {"name": "b", "writeKey": "k"}]})",
        "source 'b': its write key is also that of source 'a'; give each its own"},
@@ -201,15 +207,17 @@ TEST_CASE("a workspaceConfig of RudderStack becomes a document", "[import]") {
   CHECK(warnings[0].find("'Hook' comes disabled: of its transformation t ") != std::string::npos);
   CHECK(warnings[1].find("'Odd' comes disabled") != std::string::npos);
   // Importing it again changes nothing.
-  for (const std::string& line : Apply(*document, &workspace)) CHECK(line.rfind("unchanged", 0) == 0);
+  for (const std::string& line : Apply(*document, &workspace))
+    CHECK(line.rfind("unchanged", 0) == 0);
 }
 
 TEST_CASE("what is no workspaceConfig is refused", "[import]") {
   Strings warnings;
   for (const char* text : {"[]", "{}", "1", R"({"sources": 1})", "null"}) {
     CAPTURE(text);
-    CHECK(DocumentFromRudderStack(Json::parse(text), TestHooks(), nullptr, &warnings).status().code() ==
-          StatusCode::kInvalidArgument);
+    CHECK(DocumentFromRudderStack(Json::parse(text), TestHooks(), nullptr, &warnings)
+              .status()
+              .code() == StatusCode::kInvalidArgument);
   }
 }
 

@@ -23,14 +23,16 @@ constexpr Fault kNoUser{400, "request neither has anonymousId nor userId",
 constexpr Fault kNoType{400, "event is not a valid rudder event", "event has no known type"};
 constexpr Fault kLongId{400, "event is not a valid rudder event",
                         "messageId, userId or anonymousId is longer than 4096 bytes"};
-// Ids travel beside the event and in its outcomes; unbounded ones would make records that no log takes.
+// Ids travel beside the event and in its outcomes; unbounded ones would make records that no log
+// takes.
 constexpr size_t kMaxIdBytes = 4096;
 // Of an event that is too large to keep, the dead letter shows the beginning.
 constexpr size_t kKeptOfTooLarge = 64 << 10;
 
 // As event::DecodeText, into a string that keeps its room.
 void DecodeInto(std::string_view raw, std::string* text) {
-  if (raw.size() >= 2 && raw.front() == '"' && std::memchr(raw.data(), '\\', raw.size()) == nullptr) {
+  if (raw.size() >= 2 && raw.front() == '"' &&
+      std::memchr(raw.data(), '\\', raw.size()) == nullptr) {
     text->assign(raw.substr(1, raw.size() - 2));
   } else {
     *text = event::DecodeText(raw);
@@ -44,7 +46,9 @@ event::v1::EventType TypeOf(std::string_view raw) {
   return event::ParseEventType(event::DecodeText(raw));
 }
 
-bool Missing(std::string_view raw) { return raw.empty() || raw == "null"; }
+bool Missing(std::string_view raw) {
+  return raw.empty() || raw == "null";
+}
 
 event::v1::EventMeta& ReusedMeta() {
   thread_local event::v1::EventMeta meta;
@@ -80,8 +84,10 @@ const char* Acceptance::Take(const char* at, const char* end, Fault* fault) {
   event.json = std::string_view(at, static_cast<size_t>(event_end - at));
   const Fault found = Judge(event);
   if (found.status != 0) {
-    if (fault != nullptr) *fault = found;
-    else Record(event, found);
+    if (fault != nullptr)
+      *fault = found;
+    else
+      Record(event, found);
     return event_end;
   }
   Stamp(event);
@@ -111,7 +117,8 @@ Fault Acceptance::Judge(Event& event) {
     if (mended->repairs > 0) {
       event.repairs = mended->repairs;
       event.json = Keep(mended->json);
-      if (event.json.size() > request_.max_event_bytes) return kTooLarge;  // a mend may take more room
+      if (event.json.size() > request_.max_event_bytes)
+        return kTooLarge;  // a mend may take more room
       if (!event::ScanFields(event.json, &event.fields).ok()) return kNotAnObject;
     }
   }
@@ -128,7 +135,8 @@ Fault Acceptance::Judge(Event& event) {
     long_id = true;
   }
   if (long_id) return kLongId;
-  const auto type = path_type_ != event::v1::EVENT_TYPE_UNSPECIFIED ? path_type_ : TypeOf(fields.type);
+  const auto type =
+      path_type_ != event::v1::EVENT_TYPE_UNSPECIFIED ? path_type_ : TypeOf(fields.type);
   event.meta.set_type(type);
   if (type == event::v1::EVENT_TYPE_UNSPECIFIED) return kNoType;
   if (event.meta.user_id().empty() && event.meta.anonymous_id().empty()) return kNoUser;
@@ -140,7 +148,8 @@ void Acceptance::Stamp(Event& event) {
   const EventFields& fields = event.fields;
   const bool no_id = event.meta.message_id().empty();
   const bool no_time = Missing(fields.timestamp) && Missing(fields.original_timestamp);
-  const bool no_type = path_type_ != event::v1::EVENT_TYPE_UNSPECIFIED && TypeOf(fields.type) != path_type_;
+  const bool no_type =
+      path_type_ != event::v1::EVENT_TYPE_UNSPECIFIED && TypeOf(fields.type) != path_type_;
   const bool null_anonymous = fields.anonymous_id == "null";
   if (!no_id && !no_time && !no_type && !null_anonymous) return;
   if (no_id) *event.meta.mutable_message_id() = NewUuid();

@@ -14,20 +14,20 @@ namespace millrace::gateway {
 
 /// Why an event cannot be accepted; empty: it can.
 struct Fault {
-  int status = 0;            // for a request of one event
-  std::string_view body;     // the same: what RudderStack answers
-  std::string_view reason;   // for the dead letters
+  int status = 0;           // for a request of one event
+  std::string_view body;    // the same: what RudderStack answers
+  std::string_view reason;  // for the dead letters
 };
 
-/// Turns events into records of topic `ingest`. One object per request, used by one thread; the records
-/// live as long as it and as the bodies the events are slices of.
+/// Turns events into records of topic `ingest`. One object per request, used by one thread; the
+/// records live as long as it and as the bodies the events are slices of.
 class Acceptance {
  public:
   struct Request {
     const SourceEntry* source = nullptr;
     std::string_view remote_ip;
     int64_t received_at_us = 0;
-    int64_t sent_at_us = 0;      // of the request, 0 = absent
+    int64_t sent_at_us = 0;  // of the request, 0 = absent
     size_t max_event_bytes = 0;
   };
 
@@ -41,9 +41,9 @@ class Acceptance {
   void set_tolerant(bool tolerant) { tolerant_ = tolerant; }
   void set_sent_at_us(int64_t sent_at_us) { request_.sent_at_us = sent_at_us; }
 
-  /// Takes one event, whose JSON starts at `at` and may be followed by other text up to `end`; answers
-  /// where it ends, or null when that cannot be found. A faulty event becomes a record with the reason,
-  /// unless `fault` is given: then nothing is recorded and it is told.
+  /// Takes one event, whose JSON starts at `at` and may be followed by other text up to `end`;
+  /// answers where it ends, or null when that cannot be found. A faulty event becomes a record with
+  /// the reason, unless `fault` is given: then nothing is recorded and it is told.
   const char* Take(const char* at, const char* end, Fault* fault = nullptr);
 
   /// As Take, for an event on its own whose JSON nobody has checked yet.

@@ -49,7 +49,8 @@ std::string QueryParameter(std::string_view query, std::string_view name) {
     const std::string_view pair = query.substr(0, stop);
     const size_t equals = pair.find('=');
     if (DecodePercent(pair.substr(0, equals)) == name) {
-      return equals == std::string_view::npos ? std::string() : DecodePercent(pair.substr(equals + 1));
+      return equals == std::string_view::npos ? std::string()
+                                              : DecodePercent(pair.substr(equals + 1));
     }
     if (stop == std::string_view::npos) break;
     query.remove_prefix(stop + 1);

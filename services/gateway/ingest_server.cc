@@ -1,9 +1,9 @@
 #include "services/gateway/ingest_server.h"
 
+#include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/service_type.h>
 
-#include <grpc/support/time.h>
 #include <utility>
 
 #include "services/gateway/ingest_service.h"
@@ -17,7 +17,8 @@ class IngestServerImpl final : public IngestServer {
                    int port)
       : service_(std::move(service)), server_(std::move(server)), port_(port) {}
   ~IngestServerImpl() override {
-    server_->Shutdown(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_seconds(5, GPR_TIMESPAN)));
+    server_->Shutdown(
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_seconds(5, GPR_TIMESPAN)));
     server_->Wait();
   }
   int port() const override { return port_; }
@@ -41,9 +42,10 @@ StatusOr<std::unique_ptr<IngestServer>> StartIngestServer(
   builder.RegisterService(service.get());
   auto server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
-    return Error(StatusCode::kFailedPrecondition,
-                 "gateway.grpc_address: cannot listen on {}; stop what uses the port, or set another",
-                 settings.grpc_address());
+    return Error(
+        StatusCode::kFailedPrecondition,
+        "gateway.grpc_address: cannot listen on {}; stop what uses the port, or set another",
+        settings.grpc_address());
   }
   return std::unique_ptr<IngestServer>(
       std::make_unique<IngestServerImpl>(std::move(service), std::move(server), port));

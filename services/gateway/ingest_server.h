@@ -16,8 +16,8 @@ class IngestServer {
   virtual int port() const = 0;
 };
 
-/// Serves `gateway`, which outlives the server, on settings.grpc_address; null when that is not set.
-/// kFailedPrecondition: the address cannot be listened on.
+/// Serves `gateway`, which outlives the server, on settings.grpc_address; null when that is not
+/// set. kFailedPrecondition: the address cannot be listened on.
 StatusOr<std::unique_ptr<IngestServer>> StartIngestServer(
     const settings::v1::GatewaySettings& settings, Gateway& gateway);
 

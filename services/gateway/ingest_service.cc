@@ -112,8 +112,8 @@ class Stream final : public grpc::ServerBidiReactor<IngestRequest, IngestRespons
     PumpLocked();
   }
 
-  // Starts what can be started: the next write, the next read, the end. Under the lock, so that nothing
-  // is started after the end; gRPC never calls back from within.
+  // Starts what can be started: the next write, the next read, the end. Under the lock, so that
+  // nothing is started after the end; gRPC never calls back from within.
   void PumpLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (finished_) return;
     if (!broken_ && !writing_ && !slots_.empty() && slots_.front().ready) {

@@ -1,8 +1,8 @@
 #include "services/gateway/ingest_service.h"
 
+#include <catch2/catch.hpp>
 #include <grpcpp/grpcpp.h>
 
-#include <catch2/catch.hpp>
 #include <thread>
 
 #include "libs/config/local_source.h"

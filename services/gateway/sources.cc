@@ -34,7 +34,9 @@ void Sources::Update(const config::v1::Workspace& workspace) {
   state_.Set(std::move(state));
 }
 
-bool Sources::Ready() const { return state_.Get()->ready; }
+bool Sources::Ready() const {
+  return state_.Get()->ready;
+}
 
 std::shared_ptr<const SourceEntry> Sources::Find(std::string_view write_key) const {
   const auto state = state_.Get();

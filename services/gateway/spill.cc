@@ -122,8 +122,8 @@ Status SpillAppender::Open() {
 // Before anything is kept, so that nothing is ever old to a spill that was not moved yet.
 Status SpillAppender::CommitFirst(int64_t offset) {
   MR_RETURN_IF_ERROR(consumer_->Poll({.timeout = std::chrono::milliseconds(0)}).status());
-  const event_log::CommittedOffset first{
-      .partition = {std::string(event_log::kIngestTopic), 0}, .offset = offset};
+  const event_log::CommittedOffset first{.partition = {std::string(event_log::kIngestTopic), 0},
+                                         .offset = offset};
   MR_RETURN_IF_ERROR(consumer_->Commit(std::span(&first, 1)));
   return consumer_->Seek(first.partition, offset);
 }

@@ -44,8 +44,8 @@ http::Handler Mount(gateway::Gateway& gateway, control_plane::ControlPlane& cont
       return control_plane.Handle(std::move(request), std::move(responder));
     }
     if (request.path == "/metrics" && request.method == "GET") {
-      return responder.Send({.headers = {{"Content-Type", "text/plain; version=0.0.4"}},
-                             .body = metrics.Render()});
+      return responder.Send(
+          {.headers = {{"Content-Type", "text/plain; version=0.0.4"}}, .body = metrics.Render()});
     }
     gateway.Handle(std::move(request), std::move(responder));
   };
@@ -61,16 +61,21 @@ Status Run(const ProcessSettings& given) {
   MR_ASSIGN_OR_RETURN(const auto listen, service::ParseListenAddress(settings.listen()));
   MR_RETURN_IF_ERROR(MakeFolders(data_dir));
 
-  MR_ASSIGN_OR_RETURN(const auto catalogue, destination::LoadCatalogue(settings.destinations_dir()));
+  MR_ASSIGN_OR_RETURN(const auto catalogue,
+                      destination::LoadCatalogue(settings.destinations_dir()));
   telemetry::Metrics metrics;
   MR_ASSIGN_OR_RETURN(const auto log,
                       service::OpenEventLog(settings.event_log(), data_dir, SystemClock()));
 
-  MR_ASSIGN_OR_RETURN(const auto transformers,
-                      transformation::Runtime::Create(settings.transformation(), settings.script_workers()));
-  // Apart from the processor's, so that no test run holds up events, and no event a fix's publishing.
-  MR_ASSIGN_OR_RETURN(const auto checks, transformation::Runtime::Create(settings.transformation(), 1));
-  MR_ASSIGN_OR_RETURN(const auto test_runs, transformation::Runtime::Create(settings.transformation(), 1));
+  MR_ASSIGN_OR_RETURN(
+      const auto transformers,
+      transformation::Runtime::Create(settings.transformation(), settings.script_workers()));
+  // Apart from the processor's, so that no test run holds up events, and no event a fix's
+  // publishing.
+  MR_ASSIGN_OR_RETURN(const auto checks,
+                      transformation::Runtime::Create(settings.transformation(), 1));
+  MR_ASSIGN_OR_RETURN(const auto test_runs,
+                      transformation::Runtime::Create(settings.transformation(), 1));
   settings.mutable_control_plane()->set_data_dir(data_dir);
   MR_ASSIGN_OR_RETURN(
       const auto control_plane,
@@ -88,57 +93,55 @@ Status Run(const ProcessSettings& given) {
   if (settings.processor().state_dir().empty()) {
     settings.mutable_processor()->set_state_dir(data_dir + "/processor");
   }
-  MR_ASSIGN_OR_RETURN(
-      const auto processor,
-      processor::Processor::Create(
-          settings.processor(),
-          {.log = *log,
-           .clock = SystemClock(),
-           .metrics = metrics,
-           .workspace = control_plane->config(),
-           .types = destination::DefinitionsOf(catalogue),
-           .ingest_partitions = ingest_partitions,
-           .destination_partitions = destination_partitions,
-           .transformers = transformers.get(),
-           .transformation = settings.transformation()}));
+  MR_ASSIGN_OR_RETURN(const auto processor,
+                      processor::Processor::Create(
+                          settings.processor(), {.log = *log,
+                                                 .clock = SystemClock(),
+                                                 .metrics = metrics,
+                                                 .workspace = control_plane->config(),
+                                                 .types = destination::DefinitionsOf(catalogue),
+                                                 .ingest_partitions = ingest_partitions,
+                                                 .destination_partitions = destination_partitions,
+                                                 .transformers = transformers.get(),
+                                                 .transformation = settings.transformation()}));
   MR_RETURN_IF_ERROR(service::EnsureSharedTopics(*log, settings.event_log()));
-  MR_ASSIGN_OR_RETURN(
-      const auto gateway,
-      gateway::Gateway::Create(
-          settings.gateway(), {.log = *log, .config = control_plane->config(), .metrics = metrics}));
+  MR_ASSIGN_OR_RETURN(const auto gateway,
+                      gateway::Gateway::Create(
+                          settings.gateway(),
+                          {.log = *log, .config = control_plane->config(), .metrics = metrics}));
   script::ScriptSettings script_settings;
   if (settings.script_workers() > 0) {
     script_settings.workers = static_cast<int>(settings.script_workers());
   }
   MR_ASSIGN_OR_RETURN(const auto scripts, script::WorkerPool::Start(script_settings));
-  MR_ASSIGN_OR_RETURN(const auto router,
-                      router::Router::Create(settings.router(),
+  MR_ASSIGN_OR_RETURN(
+      const auto router,
+      router::Router::Create(settings.router(),
+                             {.log = *log,
+                              .clock = SystemClock(),
+                              .metrics = metrics,
+                              .workspace = control_plane->config(),
+                              .types = {.find = destination::DefinitionsOf(catalogue),
+                                        .make_mapper = destination::MappersOf(catalogue, *scripts)},
+                              .destination_partitions = destination_partitions}));
+
+  const auto warehouses = warehouses::All();
+  MR_ASSIGN_OR_RETURN(const auto loader, warehouse_loader::WarehouseLoader::Create(
+                                             settings.warehouse_loader(),
                                              {.log = *log,
                                               .clock = SystemClock(),
                                               .metrics = metrics,
                                               .workspace = control_plane->config(),
-                                              .types = {.find = destination::DefinitionsOf(catalogue),
-                                                        .make_mapper = destination::MappersOf(catalogue, *scripts)},
+                                              .warehouses = warehouses,
                                               .destination_partitions = destination_partitions}));
-
-  const auto warehouses = warehouses::All();
-  MR_ASSIGN_OR_RETURN(
-      const auto loader,
-      warehouse_loader::WarehouseLoader::Create(settings.warehouse_loader(),
-                                                {.log = *log,
-                                                 .clock = SystemClock(),
-                                                 .metrics = metrics,
-                                                 .workspace = control_plane->config(),
-                                                 .warehouses = warehouses,
-                                                 .destination_partitions = destination_partitions}));
 
   MR_RETURN_IF_ERROR(control_plane->Start());
   if (Runs(settings, "processor")) MR_RETURN_IF_ERROR(processor->Start());
   if (Runs(settings, "router")) MR_RETURN_IF_ERROR(router->Start());
   if (Runs(settings, "warehouse-loader")) MR_RETURN_IF_ERROR(loader->Start());
   MR_ASSIGN_OR_RETURN(const auto ingest, gateway::StartIngestServer(settings.gateway(), *gateway));
-  service::LagReporter lag({.log_folder = service::LocalLogFolder(settings.event_log(), data_dir)}, *log,
-                           metrics);
+  service::LagReporter lag({.log_folder = service::LocalLogFolder(settings.event_log(), data_dir)},
+                           *log, metrics);
   lag.Start();
   http::ServerOptions http_options = gateway::Gateway::ServerOptionsOf(settings.gateway());
   http_options.address = listen.host;

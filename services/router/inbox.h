@@ -11,8 +11,8 @@ namespace millrace::router {
 
 using Task = absl::AnyInvocable<void()>;
 
-/// What other threads want a worker to do. Shared, so that a mapping that ends after its worker has gone
-/// finds it closed. Thread-safe.
+/// What other threads want a worker to do. Shared, so that a mapping that ends after its worker has
+/// gone finds it closed. Thread-safe.
 class Inbox {
  public:
   explicit Inbox(http::Client* client) : client_(client) {}

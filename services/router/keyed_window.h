@@ -10,8 +10,8 @@ namespace millrace::router {
 
 /// Lets one item of each key go at a time, in the order they came. Items of other keys pass.
 ///
-/// `Item` has a member `Item* next_of_key`, which the window uses, and `std::string_view key`, which must
-/// stay valid while the item is in. Borrows the items. One thread.
+/// `Item` has a member `Item* next_of_key`, which the window uses, and `std::string_view key`,
+/// which must stay valid while the item is in. Borrows the items. One thread.
 template <typename Item>
 class KeyedWindow {
  public:
@@ -26,7 +26,8 @@ class KeyedWindow {
     return false;
   }
 
-  /// Takes out `item`, the one that was going; returns the next of its key, which may go now, or null.
+  /// Takes out `item`, the one that was going; returns the next of its key, which may go now, or
+  /// null.
   Item* Finish(Item* item) {
     --size_;
     Item* next = item->next_of_key;

@@ -47,7 +47,8 @@ TEST_CASE("TokenBucket holds its rate", "[retry]") {
   TokenBucket bucket(10);
   MonotonicTime now(std::chrono::hours(1));
   int passed = 0;
-  for (int ms = 0; ms < 3000; ++ms, now += std::chrono::milliseconds(1)) passed += bucket.Take(now) ? 1 : 0;
+  for (int ms = 0; ms < 3000; ++ms, now += std::chrono::milliseconds(1))
+    passed += bucket.Take(now) ? 1 : 0;
   CHECK(passed >= 38);
   CHECK(passed <= 40);
   CHECK(bucket.Next(now) <= now + std::chrono::milliseconds(100));

@@ -10,7 +10,8 @@ namespace millrace {
 namespace {
 
 Status Run(service::Process& process) {
-  MR_ASSIGN_OR_RETURN(const auto catalogue, destination::LoadCatalogue(process.settings().destinations_dir()));
+  MR_ASSIGN_OR_RETURN(const auto catalogue,
+                      destination::LoadCatalogue(process.settings().destinations_dir()));
   script::ScriptSettings script_settings;
   if (process.settings().script_workers() > 0) {
     script_settings.workers = static_cast<int>(process.settings().script_workers());
@@ -44,6 +45,6 @@ Status Run(service::Process& process) {
 
 int main(int argc, char** argv) {
   millrace::script::MaybeRunWorker(argc, argv);
-  return millrace::service::Main("millrace-router", "delivers events to tools over HTTP", argc, argv,
-                                 millrace::Run);
+  return millrace::service::Main("millrace-router", "delivers events to tools over HTTP", argc,
+                                 argv, millrace::Run);
 }

@@ -1,7 +1,8 @@
 #include "services/router/masking.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
 
 namespace millrace::router {
 namespace {
@@ -32,8 +33,8 @@ bool IsCredential(std::string_view name) {
   std::ranges::transform(lower, lower.begin(), [](char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
   });
-  for (const std::string_view part : {"authorization", "cookie", "api-key", "apikey", "token", "secret",
-                                      "password", "signature"}) {
+  for (const std::string_view part : {"authorization", "cookie", "api-key", "apikey", "token",
+                                      "secret", "password", "signature"}) {
     if (lower.find(part) != std::string::npos) return true;
   }
   return false;

@@ -10,13 +10,13 @@
 
 namespace millrace::router {
 
-/// Every string inside the secret fields of a destination's configuration, longest first. Strings of
-/// fewer than four characters are left out: masking them would only garble.
+/// Every string inside the secret fields of a destination's configuration, longest first. Strings
+/// of fewer than four characters are left out: masking them would only garble.
 std::vector<std::string> SecretsOf(const destination::v1::Definition& definition,
                                    const std::string& config_json);
 
-/// Request and answer as they may be stored and shown: secrets and credentials masked, bodies cut to
-/// 10 KiB.
+/// Request and answer as they may be stored and shown: secrets and credentials masked, bodies cut
+/// to 10 KiB.
 delivery::v1::HttpExchange MaskedExchange(const http::ClientRequest& request,
                                           const http::ClientResponse& response,
                                           const std::vector<std::string>& secrets);

@@ -18,7 +18,9 @@ constexpr std::chrono::milliseconds kRetryOpen{500};
 Reader::Reader(event_log::EventLog& log, ReaderOptions options, ReaderEvents events)
     : log_(log), options_(std::move(options)), events_(std::move(events)) {}
 
-Reader::~Reader() { Stop(std::chrono::milliseconds(0)); }
+Reader::~Reader() {
+  Stop(std::chrono::milliseconds(0));
+}
 
 void Reader::Start() {
   thread_ = std::thread([this] { Run(); });
@@ -93,8 +95,7 @@ bool Reader::Open() {
     log::Warning("router {}: no transaction: {}", options_.id, Message(transaction.status()));
     return false;
   }
-  auto consumer =
-      log_.NewConsumer({.group = "router", .instance = options_.id, .listener = this});
+  auto consumer = log_.NewConsumer({.group = "router", .instance = options_.id, .listener = this});
   if (!consumer.ok()) {
     log::Warning("router {}: no consumer: {}", options_.id, Message(consumer.status()));
     return false;

@@ -30,8 +30,8 @@ struct ReaderOptions {
   std::chrono::milliseconds revoke_wait{10'000};
 };
 
-/// The thread that owns one worker's consumer and transaction: polls, commits what the worker finished,
-/// and hands partitions over. Starts anew when it is fenced.
+/// The thread that owns one worker's consumer and transaction: polls, commits what the worker
+/// finished, and hands partitions over. Starts anew when it is fenced.
 ///
 /// Thread-safety: all methods may be called from any thread, Start and Stop once each.
 class Reader final : private event_log::RebalanceListener {

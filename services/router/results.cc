@@ -7,8 +7,8 @@
 namespace millrace::router {
 namespace {
 
-// Ids are at most 4 KiB and reasons 1 KB, so that a record stays far below what a Kafka broker takes,
-// however long the log was away and however much was delivered meanwhile.
+// Ids are at most 4 KiB and reasons 1 KB, so that a record stays far below what a Kafka broker
+// takes, however long the log was away and however much was delivered meanwhile.
 constexpr int kStatusesOfRecord = 100;
 constexpr size_t kReasonBytes = 1000;
 
@@ -52,12 +52,12 @@ void Results::AddFinal(const delivery::v1::DeliveryMeta& meta, delivery::v1::Out
   status.set_attempts(attempts);
   status.set_at_us(now_us);
   status.mutable_reason()->assign(ClipText(reason, kReasonBytes));
-  ++counts_[meta.workspace_id()][{meta.source_id(), meta.destination_id(), FateOf(outcome),
-                                  std::string(error_class)}];
+  ++counts_[meta.workspace_id()]
+           [{meta.source_id(), meta.destination_id(), FateOf(outcome), std::string(error_class)}];
 }
 
-void Results::AddRetrying(const delivery::v1::DeliveryMeta& meta, int http_status, uint32_t attempts,
-                          int64_t now_us, std::string_view reason) {
+void Results::AddRetrying(const delivery::v1::DeliveryMeta& meta, int http_status,
+                          uint32_t attempts, int64_t now_us, std::string_view reason) {
   auto& status = NewStatus(meta);
   status.set_outcome(delivery::v1::RETRYING);
   status.set_http_status(http_status);

@@ -18,8 +18,8 @@ namespace millrace::router {
 class Results {
  public:
   /// The final outcome of an event; `reason` is empty unless it was dead-lettered.
-  void AddFinal(const delivery::v1::DeliveryMeta& meta, delivery::v1::Outcome outcome, int http_status,
-                uint32_t attempts, int64_t now_us, std::string_view reason,
+  void AddFinal(const delivery::v1::DeliveryMeta& meta, delivery::v1::Outcome outcome,
+                int http_status, uint32_t attempts, int64_t now_us, std::string_view reason,
                 std::string_view error_class);
   /// Says that an event is being retried; changes no count.
   void AddRetrying(const delivery::v1::DeliveryMeta& meta, int http_status, uint32_t attempts,

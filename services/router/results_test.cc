@@ -5,7 +5,8 @@
 namespace millrace::router {
 namespace {
 
-// A Kafka broker takes records of 1 MB unless told otherwise; one that it refuses would be tried for ever.
+// A Kafka broker takes records of 1 MB unless told otherwise; one that it refuses would be tried
+// for ever.
 constexpr size_t kBrokerTakes = 1'000'000;
 
 TEST_CASE("However much was delivered since the last commit, its records stay small", "[results]") {

@@ -46,7 +46,8 @@ class RetrySchedule {
   uint64_t sequence_ = 0;
 };
 
-/// Lets `per_second` pass in each second, at most one second's worth at once. 0 = no limit. One thread.
+/// Lets `per_second` pass in each second, at most one second's worth at once. 0 = no limit. One
+/// thread.
 class TokenBucket {
  public:
   explicit TokenBucket(double per_second = 0) : per_second_(per_second), tokens_(Capacity()) {}

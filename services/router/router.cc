@@ -50,11 +50,13 @@ StatusOr<std::unique_ptr<Router>> Router::Create(const settings::v1::RouterSetti
   return router;
 }
 
-Router::~Router() { Stop(std::chrono::milliseconds(0)); }
+Router::~Router() {
+  Stop(std::chrono::milliseconds(0));
+}
 
 Status Router::Start() {
-  for (const auto& topic : {event_log::kDeliveryStatusTopic, event_log::kDeadLetterTopic,
-                            event_log::kCountersTopic}) {
+  for (const auto& topic :
+       {event_log::kDeliveryStatusTopic, event_log::kDeadLetterTopic, event_log::kCountersTopic}) {
     MR_RETURN_IF_ERROR(deps_.log.EnsureTopic(std::string(topic), {}));
   }
   for (const auto& worker : workers_) worker->Start();

@@ -38,11 +38,11 @@ struct Deps {
 
 class Worker;
 
-/// Delivers the events of every enabled HTTP destination, each user's strictly in order; retries; writes
-/// the outcome of each event, with the offsets, in one transaction.
+/// Delivers the events of every enabled HTTP destination, each user's strictly in order; retries;
+/// writes the outcome of each event, with the offsets, in one transaction.
 ///
-/// Owned by main. Thread-safety: Start and Stop from one thread. Stop may be called once; the destructor
-/// stops at once. What was not finished is delivered again by the next router.
+/// Owned by main. Thread-safety: Start and Stop from one thread. Stop may be called once; the
+/// destructor stops at once. What was not finished is delivered again by the next router.
 class Router {
  public:
   /// kInvalidArgument names the setting that is wrong.

@@ -1,8 +1,9 @@
 // The router on the local log, delivering over real sockets.
 #include "services/router/router.h"
 
-#include <algorithm>
 #include <catch2/catch.hpp>
+
+#include <algorithm>
 #include <condition_variable>
 #include <filesystem>
 #include <functional>
@@ -139,7 +140,8 @@ class Bench {
     const std::string topic = event_log::DestinationTopic(destination);
     std::promise<Status> done;
     const event_log::TopicRecord record{topic, {.key = user, .meta = meta_bytes, .value = text}};
-    appender_->Append(std::span(&record, 1), [&](Status status) { done.set_value(std::move(status)); });
+    appender_->Append(std::span(&record, 1),
+                      [&](Status status) { done.set_value(std::move(status)); });
     REQUIRE(done.get_future().get().ok());
   }
 
@@ -173,7 +175,8 @@ class Bench {
       REQUIRE(batch.ok());
       for (const auto& record : batch->records) {
         delivery::v1::DeliveryStatusBatch statuses;
-        REQUIRE(statuses.ParseFromArray(record.value.data(), static_cast<int>(record.value.size())));
+        REQUIRE(
+            statuses.ParseFromArray(record.value.data(), static_cast<int>(record.value.size())));
         for (const auto& status : statuses.statuses()) {
           if (status.outcome() != delivery::v1::RETRYING) final_ones.push_back(status);
         }
@@ -251,7 +254,8 @@ TEST_CASE("Router delivers, filters and dead-letters, and counts each event once
   });
   Bench bench;
   bench.AddDestination("d", sink.url());
-  for (const char* text : {"one", "filter", "broken", "refuse", "twice"}) bench.Emit("d", "u", text);
+  for (const char* text : {"one", "filter", "broken", "refuse", "twice"})
+    bench.Emit("d", "u", text);
   bench.Start();
   bench.Final(5);
   bench.Stop();
@@ -303,7 +307,8 @@ TEST_CASE("Router does not send finished events again after a restart", "[router
   bench.AddDestination("d", sink.url());
   bench.Emit("d", "stuck user", "stuck");
   bench.Emit("d", "stuck user", "behind");
-  for (int i = 0; i < 100; ++i) bench.Emit("d", "u" + std::to_string(i), "event " + std::to_string(i));
+  for (int i = 0; i < 100; ++i)
+    bench.Emit("d", "u" + std::to_string(i), "event " + std::to_string(i));
   bench.Start();
   bench.Final(100);
   bench.Stop();

@@ -41,7 +41,9 @@ Worker::Worker(const settings::v1::RouterSettings& settings, const Deps& deps, u
       inbox_(std::make_shared<Inbox>(client_.get())),
       reader_(deps.log, {.id = fmt::format("router-{}-{}", deps.instance, index)}, Events()) {}
 
-Worker::~Worker() { Stop(milliseconds(0)); }
+Worker::~Worker() {
+  Stop(milliseconds(0));
+}
 
 ReaderEvents Worker::Events() {
   ReaderEvents events;
@@ -57,9 +59,7 @@ ReaderEvents Worker::Events() {
   events.drop = [this](std::vector<event_log::TopicPartition> partitions, milliseconds wait) {
     inbox_->Post([this, held = std::move(partitions), wait] { OnDrop(held, wait); });
   };
-  events.committed = [this] {
-    inbox_->Post([this] { commit_in_flight_ = false; });
-  };
+  events.committed = [this] { inbox_->Post([this] { commit_in_flight_ = false; }); };
   return events;
 }
 
@@ -136,9 +136,9 @@ std::shared_ptr<Target> Worker::TargetOf(const std::string& id) {
   if (target != nullptr) return target;
   target = std::make_shared<Target>(id);
   telemetry::Metrics& metrics = deps_.metrics;
-  target->latency = &metrics.GetHistogram(
-      "millrace_router_delivery_seconds", "Time from received to delivered, in seconds.",
-      telemetry::LatencyBounds(), {{"destination", id}});
+  target->latency = &metrics.GetHistogram("millrace_router_delivery_seconds",
+                                          "Time from received to delivered, in seconds.",
+                                          telemetry::LatencyBounds(), {{"destination", id}});
   const telemetry::Labels labels = {{"destination", id}, {"worker", index_}};
   target->in_flight_gauge =
       &metrics.GetGauge("millrace_router_in_flight_requests", "Requests under way.", labels);
@@ -157,8 +157,8 @@ void Worker::OnWorkspace(const config::v1::Workspace& workspace) {
     if (entry.second->window > 0 || entry.second->in_flight > 0) return false;
     const auto is_target = [&](const auto& destination) { return destination.id() == entry.first; };
     if (std::ranges::any_of(workspace.destinations(), is_target)) return false;
-    return std::ranges::none_of(partitions_,
-                                [&](const auto& each) { return each.second->target == entry.second; });
+    return std::ranges::none_of(
+        partitions_, [&](const auto& each) { return each.second->target == entry.second; });
   });
 }
 
@@ -186,8 +186,8 @@ void Worker::OnRecords(const event_log::RecordBatch& batch) {
   }
 }
 
-void Worker::TakeIn(const std::shared_ptr<Partition>& partition, const event_log::RecordBatch& batch,
-                    const event_log::ConsumedRecord& record) {
+void Worker::TakeIn(const std::shared_ptr<Partition>& partition,
+                    const event_log::RecordBatch& batch, const event_log::ConsumedRecord& record) {
   bool done = false;
   const uint64_t ticket = partition->tracker.Add(record.offset, &done);
   if (done) {
@@ -207,8 +207,8 @@ void Worker::TakeIn(const std::shared_ptr<Partition>& partition, const event_log
   partition->deliveries.emplace(ticket, delivery);
   partition->bytes += record.key.size() + record.value.size();
   ++target.window;
-  const bool understood = delivery->meta.ParseFromArray(record.meta.data(),
-                                                        static_cast<int>(record.meta.size()));
+  const bool understood =
+      delivery->meta.ParseFromArray(record.meta.data(), static_cast<int>(record.meta.size()));
   if (!understood) delivery->meta.Clear();
   if (delivery->meta.destination_id().empty()) delivery->meta.set_destination_id(target.id);
   const bool ready = !delivery->ordered || partition->window.Add(delivery.get());

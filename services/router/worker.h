@@ -16,8 +16,8 @@
 
 namespace millrace::router {
 
-/// One thread that maps, sends and judges the events of its share of the partitions; its Reader polls
-/// and commits on another.
+/// One thread that maps, sends and judges the events of its share of the partitions; its Reader
+/// polls and commits on another.
 ///
 /// Thread-safety: Start, Stop once each; SetWorkspace any thread.
 class Worker {
@@ -42,7 +42,8 @@ class Worker {
   void OnWorkspace(const config::v1::Workspace& workspace);
   void OnAssigned(const std::vector<event_log::CommittedOffset>& partitions);
   void OnRecords(const event_log::RecordBatch& batch);
-  void OnDrop(const std::vector<event_log::TopicPartition>& partitions, std::chrono::milliseconds wait);
+  void OnDrop(const std::vector<event_log::TopicPartition>& partitions,
+              std::chrono::milliseconds wait);
   void TakeIn(const std::shared_ptr<Partition>& partition, const event_log::RecordBatch& batch,
               const event_log::ConsumedRecord& record);
   std::shared_ptr<Target> TargetOf(const std::string& id);

@@ -23,7 +23,8 @@ constexpr milliseconds kRetryEngine{1'000};
 constexpr milliseconds kSampleRetries{1'000};
 constexpr size_t kReasonBytes = 4'000;
 constexpr size_t kStackBytes = 16'000;
-// What a Kafka broker takes, with room for the key: a letter that no log takes would hold up all others.
+// What a Kafka broker takes, with room for the key: a letter that no log takes would hold up all
+// others.
 constexpr size_t kLetterBytes = 980'000;
 
 // Ids come from users' events; a header takes printable characters only.
@@ -36,7 +37,8 @@ std::string HeaderSafe(std::string_view text) {
 }
 
 std::string ReasonOf(const http::ClientResponse& response) {
-  if (response.network_error.empty()) return fmt::format("the destination answered {}", response.status);
+  if (response.network_error.empty())
+    return fmt::format("the destination answered {}", response.status);
   return fmt::format("{}: {}", response.error_class, response.network_error);
 }
 
@@ -74,20 +76,20 @@ void Worker::Map(const std::shared_ptr<Target>& target) {
       DeliveryPtr delivery = std::move(target->to_map.front());
       target->to_map.pop_front();
       if (delivery->partition->dropping) continue;
-      inputs.push_back({Bytes(delivery->owner, delivery->event), now_us, delivery->meta.message_id()});
+      inputs.push_back(
+          {Bytes(delivery->owner, delivery->event), now_us, delivery->meta.message_id()});
       batch->push_back(std::move(delivery));
     }
     if (inputs.empty()) continue;
     ++target->mapping;
     const uint64_t version = target->version;
-    target->mapper->Map(
-        std::move(inputs),
-        [this, inbox = inbox_, target, batch, version](std::vector<destination::MapResult> results) {
-          // `this` is there as long as the inbox is open.
-          inbox->Post([this, target, batch, version, held = std::move(results)]() mutable {
-            OnMapped(target, *batch, std::move(held), version);
-          });
-        });
+    target->mapper->Map(std::move(inputs), [this, inbox = inbox_, target, batch,
+                                            version](std::vector<destination::MapResult> results) {
+      // `this` is there as long as the inbox is open.
+      inbox->Post([this, target, batch, version, held = std::move(results)]() mutable {
+        OnMapped(target, *batch, std::move(held), version);
+      });
+    });
   }
 }
 
@@ -102,8 +104,8 @@ void Worker::OnMapped(const std::shared_ptr<Target>& target,
   }
 }
 
-void Worker::OnMappedOne(Target& target, const DeliveryPtr& delivery, destination::MapResult& result,
-                         uint64_t version) {
+void Worker::OnMappedOne(Target& target, const DeliveryPtr& delivery,
+                         destination::MapResult& result, uint64_t version) {
   if (!result.error.empty()) {
     if (result.engine_fault && ++delivery->engine_faults < kMaxEngineFaults) {
       retries_.Add(deps_.clock.Monotonic() + kRetryEngine, delivery);
@@ -126,9 +128,9 @@ void Worker::OnMappedOne(Target& target, const DeliveryPtr& delivery, destinatio
 
 void Worker::Prepare(const Target& target, Delivery& delivery) const {
   const auto& definition = *target.definition;
-  const uint32_t timeout_ms =
-      definition.limits().timeout_ms() > 0 ? definition.limits().timeout_ms()
-                                           : settings_.request_timeout_ms();
+  const uint32_t timeout_ms = definition.limits().timeout_ms() > 0
+                                  ? definition.limits().timeout_ms()
+                                  : settings_.request_timeout_ms();
   for (size_t i = 0; i < delivery.requests.size(); ++i) {
     http::ClientRequest& request = delivery.requests[i];
     request.timeout = milliseconds(timeout_ms);
@@ -206,8 +208,8 @@ void Worker::Retry(const DeliveryPtr& delivery, const http::ClientResponse& resp
   const auto max_age = std::chrono::seconds(settings_.max_retry_age_s());
   if (age >= max_age) {
     DeadLetter(delivery, "expired",
-               fmt::format("not delivered for {} s; last: {}", max_age.count(), ReasonOf(response)), "",
-               &response);
+               fmt::format("not delivered for {} s; last: {}", max_age.count(), ReasonOf(response)),
+               "", &response);
     return;
   }
   milliseconds wait = BackoffDelay({.initial = milliseconds(settings_.retry_initial_ms()),
@@ -228,7 +230,8 @@ void Worker::Retry(const DeliveryPtr& delivery, const http::ClientResponse& resp
   MetricsOf(target, delivery->meta.source_id()).retries->Increment();
   if (now - target.retry_sampled_at < kSampleRetries) return;
   target.retry_sampled_at = now;
-  results_.AddRetrying(delivery->meta, response.status, delivery->attempts, now_us, ReasonOf(response));
+  results_.AddRetrying(delivery->meta, response.status, delivery->attempts, now_us,
+                       ReasonOf(response));
   NoteChange();
 }
 
@@ -280,8 +283,8 @@ void Worker::Finish(const DeliveryPtr& delivery, delivery::v1::Outcome outcome, 
                     std::string_view reason, std::string_view error_class) {
   Partition& partition = *delivery->partition;
   Target& target = *partition.target;
-  results_.AddFinal(delivery->meta, outcome, http_status, delivery->attempts, deps_.clock.NowMicros(),
-                    reason, error_class);
+  results_.AddFinal(delivery->meta, outcome, http_status, delivery->attempts,
+                    deps_.clock.NowMicros(), reason, error_class);
   auto& metrics = MetricsOf(target, delivery->meta.source_id());
   (outcome == delivery::v1::DELIVERED  ? metrics.delivered
    : outcome == delivery::v1::FILTERED ? metrics.filtered

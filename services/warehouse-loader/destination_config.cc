@@ -27,7 +27,10 @@ bool Flag(const json& config, const char* key) {
 
 StatusOr<std::chrono::milliseconds> Interval(const json& config,
                                              std::chrono::milliseconds default_interval) {
-  struct Unit { const char* key; double milliseconds; };
+  struct Unit {
+    const char* key;
+    double milliseconds;
+  };
   for (const Unit unit : {Unit{"syncIntervalSeconds", 1000}, Unit{"syncFrequency", 60'000}}) {
     const auto found = config.find(unit.key);
     if (found == config.end() || found->is_null() || *found == "") continue;

@@ -56,8 +56,9 @@ Status DestinationWorker::WriteLoad() {
     return MakeStatus(StatusCode::kUnavailable, result->reason);
   }
   if (result->refused_rows > 0) {
-    log::Warning("warehouse-loader: destination {}: {} rows are in rudder_discards, the last because: {}",
-                 destination_.id(), result->refused_rows, result->reason);
+    log::Warning(
+        "warehouse-loader: destination {}: {} rows are in rudder_discards, the last because: {}",
+        destination_.id(), result->refused_rows, result->reason);
   }
   return Loaded(result->refused_rows);
 }
@@ -129,9 +130,9 @@ Status DestinationWorker::Loaded(size_t refused_rows) {
     const Status appended = Append(records);
     if (appended.ok() || stopping_) break;
     log::Warning("warehouse-loader: destination {}: {}", destination_.id(), Message(appended));
-    WaitPaused(BackoffDelay({.initial = std::chrono::milliseconds(100),
-                             .maximum = std::chrono::milliseconds(5000)},
-                            attempt, FastRandom()));
+    WaitPaused(BackoffDelay(
+        {.initial = std::chrono::milliseconds(100), .maximum = std::chrono::milliseconds(5000)},
+        attempt, FastRandom()));
   }
   MR_RETURN_IF_ERROR(Failpoint("loader.before_offsets"));
   if (const Status status = consumer_->Commit(offsets); !status.ok()) {

@@ -37,10 +37,9 @@ DestinationWorker::DestinationWorker(const Deps& deps,
       load_failures_(deps.metrics.GetCounter("millrace_warehouse_load_failures_total",
                                              "Loads that failed and are tried again",
                                              {{"destination", destination_.id()}})),
-      latency_(deps.metrics.GetHistogram("millrace_warehouse_latency_seconds",
-                                         "Time from received to committed in the warehouse",
-                                         telemetry::LatencyBounds(),
-                                         {{"destination", destination_.id()}})) {
+      latency_(deps.metrics.GetHistogram(
+          "millrace_warehouse_latency_seconds", "Time from received to committed in the warehouse",
+          telemetry::LatencyBounds(), {{"destination", destination_.id()}})) {
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -63,10 +62,10 @@ void DestinationWorker::Run() {
     if (status.ok()) continue;
     ++failures_;
     load_failures_.Increment();
-    const auto wait = BackoffDelay(
-        {.initial = std::chrono::milliseconds(settings_.retry_initial_ms()),
-         .maximum = std::chrono::milliseconds(settings_.retry_max_ms())},
-        failures_, FastRandom());
+    const auto wait =
+        BackoffDelay({.initial = std::chrono::milliseconds(settings_.retry_initial_ms()),
+                      .maximum = std::chrono::milliseconds(settings_.retry_max_ms())},
+                     failures_, FastRandom());
     log::Warning("warehouse-loader: destination {}: {}; tried again in {} ms", destination_.id(),
                  Message(status), wait.count());
     WaitPaused(wait);
@@ -97,8 +96,7 @@ Status DestinationWorker::Step() {
 
 Status DestinationWorker::OpenConsumer() {
   if (consumer_ != nullptr) return OkStatus();
-  MR_RETURN_IF_ERROR(
-      deps_.log.EnsureTopic(topic_, {.partitions = deps_.destination_partitions}));
+  MR_RETURN_IF_ERROR(deps_.log.EnsureTopic(topic_, {.partitions = deps_.destination_partitions}));
   if (appender_ == nullptr) {
     MR_ASSIGN_OR_RETURN(appender_, deps_.log.NewAppender());
   }
@@ -190,9 +188,10 @@ Status DestinationWorker::Place() {
     }
     for (const auto& info : infos) {
       if (info.partition != partition.partition || from <= info.end_offset) continue;
-      log::Warning("warehouse-loader: destination {}: the warehouse has {} partition {} up to offset "
-                   "{}, the log ends at {}: it is a new log and is read from its beginning",
-                   destination_.id(), topic_, partition.partition, from, info.end_offset);
+      log::Warning(
+          "warehouse-loader: destination {}: the warehouse has {} partition {} up to offset "
+          "{}, the log ends at {}: it is a new log and is read from its beginning",
+          destination_.id(), topic_, partition.partition, from, info.end_offset);
       from = info.begin_offset;
     }
     MR_RETURN_IF_ERROR(consumer_->Seek(partition, from));
@@ -218,8 +217,8 @@ Status DestinationWorker::Republish(const warehouse::Position& position) {
 
 std::chrono::milliseconds DestinationWorker::UntilDue() const {
   if (pending_.empty()) return kPollSlice;
-  const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(
-      deps_.clock.Monotonic() - first_read_);
+  const auto age =
+      std::chrono::duration_cast<std::chrono::milliseconds>(deps_.clock.Monotonic() - first_read_);
   return std::clamp(config_.sync_interval - age, std::chrono::milliseconds(0), kPollSlice);
 }
 
@@ -246,8 +245,7 @@ void DestinationWorker::Take(const event_log::RecordBatch& records) {
   for (const event_log::ConsumedRecord& record : records.records) {
     const event_log::TopicPartition& partition = records.source_of(record);
     const auto state = partitions_.find(partition);
-    if (state == partitions_.end() || !state->second.placed ||
-        record.offset < state->second.next) {
+    if (state == partitions_.end() || !state->second.placed || record.offset < state->second.next) {
       continue;
     }
     if (pending_.empty()) first_read_ = deps_.clock.Monotonic();
@@ -284,13 +282,13 @@ void DestinationWorker::AddRecord(const Pending& pending) {
   const config::v1::Source* source = FindSource(meta.source_id());
   warehouse::EventRows rows;
   if (readable) {
-    rows = builder_.Build({.json = record.value,
-                           .source_id = meta.source_id(),
-                           .source_type = source == nullptr ? "" : std::string_view(source->type()),
-                           .source_category =
-                               source == nullptr ? "" : std::string_view(source->category()),
-                           .message_id = message_id,
-                           .received_at = received_at});
+    rows = builder_.Build(
+        {.json = record.value,
+         .source_id = meta.source_id(),
+         .source_type = source == nullptr ? "" : std::string_view(source->type()),
+         .source_category = source == nullptr ? "" : std::string_view(source->category()),
+         .message_id = message_id,
+         .received_at = received_at});
   } else {
     rows.error = "the record's metadata cannot be read";
   }
@@ -313,8 +311,8 @@ void DestinationWorker::WaitPaused(std::chrono::milliseconds wait) {
   }
   for (auto& [partition, state] : partitions_) consumer_->Pause(partition);
   while (!stopping_) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        until - deps_.clock.Monotonic());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(until - deps_.clock.Monotonic());
     if (left.count() <= 0) break;
     const auto records = consumer_->Poll({.timeout = std::min(left, kPollSlice)});
     if (!records.ok()) {

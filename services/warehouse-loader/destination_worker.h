@@ -100,10 +100,10 @@ class DestinationWorker final : public event_log::RebalanceListener {
   MonotonicTime first_read_;
   std::unique_ptr<warehouse::Batch> batch_;
   Outcomes outcomes_;
-  bool finished_ = false;    // batch_ is complete: a load of it is being tried
-  bool unsettled_ = false;   // a load of it may have been committed
-  int schema_rounds_ = 0;    // times this load met another schema
-  uint32_t failures_ = 0;    // in a row
+  bool finished_ = false;   // batch_ is complete: a load of it is being tried
+  bool unsettled_ = false;  // a load of it may have been committed
+  int schema_rounds_ = 0;   // times this load met another schema
+  uint32_t failures_ = 0;   // in a row
 
   config::WorkspacePtr workspace_;
   std::map<std::string, const config::v1::Source*> sources_;

@@ -1,8 +1,6 @@
 // The loader against a real server: MILLRACE_TEST_POSTGRES is a libpq conninfo
 // (tests/support/postgres.sh).
 #define CATCH_CONFIG_RUNNER
-#include "services/warehouse-loader/warehouse_loader.h"
-
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
 #include <libpq-fe.h>
@@ -24,6 +22,7 @@
 #include "libs/warehouses/registry.h"
 #include "millrace/accounting/v1/accounting.pb.h"
 #include "millrace/delivery/v1/delivery.pb.h"
+#include "services/warehouse-loader/warehouse_loader.h"
 
 namespace millrace::warehouse_loader {
 namespace {
@@ -32,7 +31,9 @@ constexpr const char* kSchema = "loader_test";
 constexpr const char* kTopic = "destination.d";
 std::string self;  // path of this program
 
-const char* Conninfo() { return std::getenv("MILLRACE_TEST_POSTGRES"); }
+const char* Conninfo() {
+  return std::getenv("MILLRACE_TEST_POSTGRES");
+}
 
 std::string Ask(const std::string& sql) {
   PGconn* connection = PQconnectdb(Conninfo());
@@ -55,8 +56,8 @@ std::string ConfigJson(const std::string& host_override = "") {
   PQconninfoOption* parsed = PQconninfoParse(Conninfo(), nullptr);
   for (PQconninfoOption* option = parsed; option->keyword != nullptr; ++option) {
     const std::string_view key = option->keyword;
-    if (option->val == nullptr || (key != "host" && key != "port" && key != "dbname" &&
-                                   key != "user" && key != "password")) {
+    if (option->val == nullptr ||
+        (key != "host" && key != "port" && key != "dbname" && key != "user" && key != "password")) {
       continue;
     }
     const bool host = key == "host" && !host_override.empty();
@@ -110,7 +111,8 @@ void Append(event_log::EventLog& log, const std::vector<Event>& events, int64_t 
   for (size_t begin = 0; begin < events.size(); begin += 1000) {
     std::vector<event_log::TopicRecord> records;
     for (size_t i = begin; i < std::min(begin + 1000, events.size()); ++i) {
-      records.push_back({kTopic, {.key = events[i].user, .meta = metas[i], .value = events[i].json}});
+      records.push_back(
+          {kTopic, {.key = events[i].user, .meta = metas[i], .value = events[i].json}});
     }
     std::promise<Status> done;
     appender->Append(records, [&done](Status status) { done.set_value(std::move(status)); });
@@ -276,15 +278,20 @@ TEST_CASE_METHOD(Fixture, "killed at every failpoint, the rows equal the referen
 
 TEST_CASE_METHOD(Fixture, "tables widen as events come, whoever else changes them") {
   const auto log = OpenLog(folder);
-  Append(*log, {{"u", "1", R"({"type":"track","event":"e","messageId":"1","properties":{"a":1}})"}}, 1);
+  Append(*log, {{"u", "1", R"({"type":"track","event":"e","messageId":"1","properties":{"a":1}})"}},
+         1);
   RunLoader(*log);
   Ask("ALTER TABLE loader_test.e ADD COLUMN b bigint, DROP COLUMN a");
-  Append(*log, {{"u", "2", R"({"type":"track","event":"e","messageId":"2","properties":{"a":"x","b":2}})"},
-                {"u", "3", R"({"type":"track","event":"e","messageId":"3","properties":{"a":"y","b":"z"}})"}},
-         2);
+  Append(
+      *log,
+      {{"u", "2", R"({"type":"track","event":"e","messageId":"2","properties":{"a":"x","b":2}})"},
+       {"u", "3",
+        R"({"type":"track","event":"e","messageId":"3","properties":{"a":"y","b":"z"}})"}},
+      2);
   RunLoader(*log);
   CHECK(Ask("SELECT id, a, b FROM loader_test.e ORDER BY id") == "1||;2|x|2;3|y|;");
-  CHECK(Ask("SELECT row_id, column_name, column_value FROM loader_test.rudder_discards") == "3|b|z;");
+  CHECK(Ask("SELECT row_id, column_name, column_value FROM loader_test.rudder_discards") ==
+        "3|b|z;");
 }
 
 TEST_CASE_METHOD(Fixture, "a warehouse that was away gets everything when it is back") {
@@ -338,7 +345,8 @@ TEST_CASE_METHOD(Fixture, "our CPU time per row", "[.benchmark]") {
   const double before = cpu();
   const auto start = std::chrono::steady_clock::now();
   RunLoader(*log);
-  const double wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double wall =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::cout << fmt::format("{:.2f} us CPU a row, {:.0f} rows/s\n", (cpu() - before) / 200'000,
                            200'000 / wall);
   CHECK(Ask("SELECT count(*) FROM loader_test.tracks") == "100000;");

@@ -13,17 +13,16 @@ Status Run(service::Process& process) {
   const auto& log_settings = process.settings().event_log();
   MR_RETURN_IF_ERROR(service::EnsureSharedTopics(process.log(), log_settings));
   const auto warehouses = warehouses::All();
-  MR_ASSIGN_OR_RETURN(
-      const auto loader,
-      warehouse_loader::WarehouseLoader::Create(
-          process.settings().warehouse_loader(),
-          {.log = process.log(),
-           .clock = process.clock(),
-           .metrics = process.metrics(),
-           .workspace = process.workspace(),
-           .warehouses = warehouses,
-           .instance = process.instance(),
-           .destination_partitions = service::DestinationPartitions(log_settings)}));
+  MR_ASSIGN_OR_RETURN(const auto loader, warehouse_loader::WarehouseLoader::Create(
+                                             process.settings().warehouse_loader(),
+                                             {.log = process.log(),
+                                              .clock = process.clock(),
+                                              .metrics = process.metrics(),
+                                              .workspace = process.workspace(),
+                                              .warehouses = warehouses,
+                                              .instance = process.instance(),
+                                              .destination_partitions =
+                                                  service::DestinationPartitions(log_settings)}));
   MR_RETURN_IF_ERROR(loader->Start());
   process.ReportLag("warehouse-loader");
   MR_RETURN_IF_ERROR(process.Serve({}, nullptr, [] { return true; }));
@@ -36,6 +35,6 @@ Status Run(service::Process& process) {
 }  // namespace millrace
 
 int main(int argc, char** argv) {
-  return millrace::service::Main("millrace-warehouse-loader", "loads events into warehouses", argc, argv,
-                                 millrace::Run);
+  return millrace::service::Main("millrace-warehouse-loader", "loads events into warehouses", argc,
+                                 argv, millrace::Run);
 }

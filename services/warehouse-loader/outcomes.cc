@@ -55,8 +55,8 @@ void Outcomes::AddDeadLetter(const event_log::TopicPartition& partition, std::st
 
   delivery::v1::DeadLetter letter;
   // The position names the event whatever its message id: read again, it is the same dead letter.
-  letter.set_id(Sha256Hex(fmt::format("{}\n{}\n{}\n{}", kStage, partition.topic, partition.partition,
-                                      record.offset))
+  letter.set_id(Sha256Hex(fmt::format("{}\n{}\n{}\n{}", kStage, partition.topic,
+                                      partition.partition, record.offset))
                     .substr(0, 32));
   letter.mutable_stage()->assign(kStage);
   letter.mutable_reason()->assign(ClipText(reason, kReasonBytes));
@@ -115,8 +115,7 @@ std::vector<OwnedRecord> Outcomes::TakeStatuses(int64_t now_us) {
       status = std::move(statuses_[i]);
       status.set_at_us(now_us);
     }
-    records.push_back(
-        {event_log::kDeliveryStatusTopic, workspace_id_, batch.SerializeAsString()});
+    records.push_back({event_log::kDeliveryStatusTopic, workspace_id_, batch.SerializeAsString()});
   }
   statuses_.clear();
   return records;

@@ -20,7 +20,9 @@ constexpr uint32_t kDefaultRetryMaxMs = 60'000;
 WarehouseLoader::WarehouseLoader(const settings::v1::WarehouseLoaderSettings& settings, Deps deps)
     : settings_(settings), deps_(std::move(deps)) {}
 
-WarehouseLoader::~WarehouseLoader() { Stop(std::chrono::milliseconds(0)); }
+WarehouseLoader::~WarehouseLoader() {
+  Stop(std::chrono::milliseconds(0));
+}
 
 StatusOr<std::unique_ptr<WarehouseLoader>> WarehouseLoader::Create(
     const settings::v1::WarehouseLoaderSettings& given, Deps deps) {
@@ -41,8 +43,8 @@ StatusOr<std::unique_ptr<WarehouseLoader>> WarehouseLoader::Create(
 }
 
 Status WarehouseLoader::Start() {
-  for (const std::string_view topic : {event_log::kDeadLetterTopic, event_log::kDeliveryStatusTopic,
-                                       event_log::kCountersTopic}) {
+  for (const std::string_view topic :
+       {event_log::kDeadLetterTopic, event_log::kDeliveryStatusTopic, event_log::kCountersTopic}) {
     MR_RETURN_IF_ERROR(deps_.log.EnsureTopic(std::string(topic), {}));
   }
   thread_ = std::thread([this] { Run(); });

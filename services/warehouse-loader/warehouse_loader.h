@@ -60,7 +60,8 @@ class WarehouseLoader {
 
   const settings::v1::WarehouseLoaderSettings settings_;
   const Deps deps_;
-  std::map<std::string, std::unique_ptr<DestinationWorker>> workers_;  // of the thread, then of Stop
+  std::map<std::string, std::unique_ptr<DestinationWorker>>
+      workers_;  // of the thread, then of Stop
   std::thread thread_;
   std::shared_ptr<void> subscription_;
   Mutex mu_;

@@ -1,6 +1,6 @@
-// The load tools: `millrace-load send` posts events over many keep-alive connections and reports rates
-// and latencies as JSON; `millrace-load sink` is an HTTP server that answers 200 to all and counts.
-// Both are one thread of epoll, so that they leave the machine to what is measured.
+// The load tools: `millrace-load send` posts events over many keep-alive connections and reports
+// rates and latencies as JSON; `millrace-load sink` is an HTTP server that answers 200 to all and
+// counts. Both are one thread of epoll, so that they leave the machine to what is measured.
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -42,8 +42,8 @@ sockaddr_in Loopback(int port) {
   return address;
 }
 
-/// Bytes of the first whole HTTP message in `data` (head and a body by Content-Length); 0 when it is
-/// not all there yet.
+/// Bytes of the first whole HTTP message in `data` (head and a body by Content-Length); 0 when it
+/// is not all there yet.
 size_t MessageSize(std::string_view data) {
   const size_t end = data.find("\r\n\r\n");
   if (end == std::string_view::npos) return 0;
@@ -272,9 +272,10 @@ class Sink {
 };
 
 int Usage() {
-  fmt::print(stderr,
-             "usage: millrace-load send PORT WRITE_KEY [events=N] [batch=N] [connections=N] [users=N] "
-             "[bytes=N]\n       millrace-load sink [PORT]\n");
+  fmt::print(
+      stderr,
+      "usage: millrace-load send PORT WRITE_KEY [events=N] [batch=N] [connections=N] [users=N] "
+      "[bytes=N]\n       millrace-load sink [PORT]\n");
   return 2;
 }
 
@@ -289,12 +290,18 @@ int Main(int argc, char** argv) {
     if (equals == std::string_view::npos) return Usage();
     const std::string_view name = argument.substr(0, equals);
     const long value = std::atol(argv[i] + equals + 1);
-    if (name == "events") options.events = value;
-    else if (name == "batch") options.batch = static_cast<int>(value);
-    else if (name == "connections") options.connections = static_cast<int>(value);
-    else if (name == "users") options.users = static_cast<int>(value);
-    else if (name == "bytes") options.event_bytes = static_cast<int>(value);
-    else return Usage();
+    if (name == "events")
+      options.events = value;
+    else if (name == "batch")
+      options.batch = static_cast<int>(value);
+    else if (name == "connections")
+      options.connections = static_cast<int>(value);
+    else if (name == "users")
+      options.users = static_cast<int>(value);
+    else if (name == "bytes")
+      options.event_bytes = static_cast<int>(value);
+    else
+      return Usage();
   }
   Sender(std::move(options)).Run();
   return 0;
@@ -303,4 +310,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace millrace
 
-int main(int argc, char** argv) { return millrace::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return millrace::Main(argc, argv);
+}

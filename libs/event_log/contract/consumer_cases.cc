@@ -1,5 +1,6 @@
-#include <algorithm>
 #include <catch2/catch.hpp>
+
+#include <algorithm>
 #include <future>
 #include <set>
 
@@ -145,9 +146,8 @@ void WakeEndsPoll(EventLog& log) {
   const StatusOr<RecordBatch> batch = consumer->Poll({.timeout = std::chrono::hours(1)});
   REQUIRE(batch.ok());
   CHECK(batch->records.empty());
-  std::future<bool> polled = std::async(std::launch::async, [&] {
-    return consumer->Poll({.timeout = std::chrono::hours(1)}).ok();
-  });
+  std::future<bool> polled = std::async(
+      std::launch::async, [&] { return consumer->Poll({.timeout = std::chrono::hours(1)}).ok(); });
   consumer->Wake();
   CHECK(polled.get());
 }

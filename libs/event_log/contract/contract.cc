@@ -1,7 +1,8 @@
 #include "libs/event_log/contract/contract.h"
 
-#include <algorithm>
 #include <catch2/catch.hpp>
+
+#include <algorithm>
 #include <chrono>
 #include <future>
 
@@ -69,7 +70,8 @@ bool PollUntil(std::vector<Consumer*> consumers, std::vector<Read>& reads,
   while (!done()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     for (Consumer* consumer : consumers) {
-      const StatusOr<RecordBatch> batch = consumer->Poll({.timeout = std::chrono::milliseconds(20)});
+      const StatusOr<RecordBatch> batch =
+          consumer->Poll({.timeout = std::chrono::milliseconds(20)});
       REQUIRE(batch.ok());
       CopyOut(*batch, reads);
     }
@@ -96,7 +98,8 @@ std::unique_ptr<Consumer> ReaderOf(EventLog& log, const std::string& topic) {
   const StatusOr<std::vector<PartitionInfo>> partitions = log.Describe(topic);
   REQUIRE(partitions.ok());
   std::vector<CommittedOffset> positions;
-  for (const PartitionInfo& info : *partitions) positions.push_back({{topic, info.partition}, -1, ""});
+  for (const PartitionInfo& info : *partitions)
+    positions.push_back({{topic, info.partition}, -1, ""});
   StatusOr<std::unique_ptr<Consumer>> consumer = log.NewConsumer({});
   REQUIRE(consumer.ok());
   REQUIRE((*consumer)->Assign(positions).ok());

@@ -48,7 +48,8 @@ Status AppendAll(EventLog& log, const std::vector<TopicRecord>& records);
 /// Appends one record per value to a partition; requires success.
 void Fill(EventLog& log, const std::string& topic, int32_t partition,
           const std::vector<std::string>& values);
-/// Polls until `count` records are read (at most a minute) and then once more, so that surplus shows.
+/// Polls until `count` records are read (at most a minute) and then once more, so that surplus
+/// shows.
 std::vector<Read> ReadRecords(Consumer& consumer, size_t count);
 std::vector<std::string> Values(const std::vector<Read>& records);
 /// A consumer outside groups that reads all partitions of `topic` from the oldest record.
@@ -59,7 +60,7 @@ class Listener final : public RebalanceListener {
  public:
   void OnAssigned(std::span<const CommittedOffset> partitions) override;
   void OnRevoked(std::span<const TopicPartition> partitions) override;
-  std::vector<TopicPartition> owned;          // sorted
+  std::vector<TopicPartition> owned;  // sorted
   std::vector<CommittedOffset> last_assigned;
 };
 

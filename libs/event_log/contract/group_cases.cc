@@ -1,5 +1,6 @@
-#include <algorithm>
 #include <catch2/catch.hpp>
+
+#include <algorithm>
 
 #include "libs/event_log/contract/contract.h"
 
@@ -26,7 +27,8 @@ void ResumesFromCommittedOffsets(EventLog& log) {
     REQUIRE(Values(ReadRecords(*consumer, 3)) == Strings{"a", "b", "c"});
     REQUIRE(listener.last_assigned.size() == 1);
     CHECK(listener.last_assigned[0].offset == -1);
-    const Status committed = consumer->Commit(std::vector<CommittedOffset>{{{topic, 0}, 2, "note"}});
+    const Status committed =
+        consumer->Commit(std::vector<CommittedOffset>{{{topic, 0}, 2, "note"}});
     INFO(Message(committed));
     REQUIRE(committed.ok());
   }
@@ -90,9 +92,8 @@ void MembersShareAndInherit(EventLog& log) {
   REQUIRE(PollUntil({first.get()}, again, [&] { return one.owned.size() == 4; }));
   const std::string fresh = "fresh";
   Fill(log, topic, foreign.partition, {fresh});
-  REQUIRE(PollUntil({first.get()}, again, [&] {
-    return std::ranges::count(Values(again), fresh) == 1;
-  }));
+  REQUIRE(PollUntil({first.get()}, again,
+                    [&] { return std::ranges::count(Values(again), fresh) == 1; }));
   // What the group has committed does not come again.
   CHECK(std::ranges::count_if(again, [&](const Read& read) {
           return read.partition == foreign && read.offset == 0;

@@ -32,18 +32,17 @@ class KafkaAppender final : public Appender {
   static StatusOr<std::unique_ptr<Appender>> Create(Cluster& cluster) {
     std::unique_ptr<KafkaAppender> appender(new KafkaAppender(cluster));
     // 30 s outlast the election of a new leader, and no HTTP client waits longer for its answer.
-    MR_ASSIGN_OR_RETURN(
-        appender->producer_,
-        cluster.NewHandle(RD_KAFKA_PRODUCER,
-                          {{"linger.ms", "3"},
-                           {"compression.type", "lz4"},
-                           {"message.timeout.ms", "30000"},
-                           {"queue.buffering.max.messages", "200000"},
-                           {"queue.buffering.max.kbytes", "131072"}},
-                          [&](rd_kafka_conf_t* conf) {
-                            rd_kafka_conf_set_opaque(conf, appender.get());
-                            rd_kafka_conf_set_dr_msg_cb(conf, OnDelivered);
-                          }));
+    MR_ASSIGN_OR_RETURN(appender->producer_,
+                        cluster.NewHandle(RD_KAFKA_PRODUCER,
+                                          {{"linger.ms", "3"},
+                                           {"compression.type", "lz4"},
+                                           {"message.timeout.ms", "30000"},
+                                           {"queue.buffering.max.messages", "200000"},
+                                           {"queue.buffering.max.kbytes", "131072"}},
+                                          [&](rd_kafka_conf_t* conf) {
+                                            rd_kafka_conf_set_opaque(conf, appender.get());
+                                            rd_kafka_conf_set_dr_msg_cb(conf, OnDelivered);
+                                          }));
     appender->Start();
     return appender;
   }
@@ -113,7 +112,8 @@ class KafkaAppender final : public Appender {
     });
   }
 
-  static void OnDelivered(rd_kafka_t* /*producer*/, const rd_kafka_message_t* message, void* opaque) {
+  static void OnDelivered(rd_kafka_t* /*producer*/, const rd_kafka_message_t* message,
+                          void* opaque) {
     auto* span = static_cast<Span*>(message->_private);
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) [[unlikely]] {
       Status status = ToStatus(message->err, rd_kafka_topic_name(message->rkt));

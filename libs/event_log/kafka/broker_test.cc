@@ -1,11 +1,11 @@
 // Runs against a real broker, whose address is in MILLRACE_TEST_KAFKA (tests/support/kafka.sh).
+#include <catch2/catch.hpp>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
@@ -36,15 +36,18 @@ bool HasBroker() {
 }
 
 std::unique_ptr<EventLog> Open(const std::string& prefix) {
-  StatusOr<std::unique_ptr<EventLog>> log = OpenKafkaLog({.brokers = Env("MILLRACE_TEST_KAFKA"),
-                                                          .prefix = prefix,
-                                                          .properties = {{"session.timeout.ms", "6000"}}});
+  StatusOr<std::unique_ptr<EventLog>> log =
+      OpenKafkaLog({.brokers = Env("MILLRACE_TEST_KAFKA"),
+                    .prefix = prefix,
+                    .properties = {{"session.timeout.ms", "6000"}}});
   INFO(Message(log.status()));
   REQUIRE(log.ok());
   return *std::move(log);
 }
 
-std::string Prefix() { return "test-" + NewUuid().substr(0, 13) + "."; }
+std::string Prefix() {
+  return "test-" + NewUuid().substr(0, 13) + ".";
+}
 
 /// Reads one batch, hands each value to `seen`, and commits it.
 template <typename Seen>
@@ -75,7 +78,8 @@ pid_t SpawnReader(const std::string& prefix, const std::string& file) {
   std::string test = "[.reader]";
   char* arguments[] = {program.data(), test.data(), nullptr};
   pid_t child = 0;
-  REQUIRE(posix_spawn(&child, program.c_str(), nullptr, nullptr, arguments, environment.data()) == 0);
+  REQUIRE(posix_spawn(&child, program.c_str(), nullptr, nullptr, arguments, environment.data()) ==
+          0);
   return child;
 }
 
@@ -150,7 +154,8 @@ TEST_CASE("no record is lost while members join, leave and die", "[rebalance]") 
   pid_t child = 0;
   bool killed = false;
   bool left = false;
-  while (static_cast<int>(numbers.size()) < kMessages && std::chrono::steady_clock::now() < deadline) {
+  while (static_cast<int>(numbers.size()) < kMessages &&
+         std::chrono::steady_clock::now() < deadline) {
     std::set<int> of_child;
     const bool child_reads = child != 0 && !killed && ReadNumbers(file, of_child) > 200;
     // The last third waits until all three have joined, so that the child dies at work.

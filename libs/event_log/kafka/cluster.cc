@@ -15,7 +15,8 @@ constexpr int kSyslogWarning = 4;
 
 void WriteLog(const rd_kafka_t* /*client*/, int level, const char* facility, const char* message) {
   const std::string_view name = facility;
-  // FAIL repeats every reconnect; CONFWARN says that a property is meant for the other kind of client.
+  // FAIL repeats every reconnect; CONFWARN says that a property is meant for the other kind of
+  // client.
   if (level > kSyslogWarning || name == "FAIL" || name == "CONFWARN") {
     log::Debug("kafka: {}: {}", name, message);
   } else if (level < kSyslogError) {
@@ -27,7 +28,8 @@ void WriteLog(const rd_kafka_t* /*client*/, int level, const char* facility, con
 
 Status Set(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {
   char reason[512];
-  if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), reason, sizeof reason) == RD_KAFKA_CONF_OK) {
+  if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), reason, sizeof reason) ==
+      RD_KAFKA_CONF_OK) {
     return OkStatus();
   }
   return Error(StatusCode::kInvalidArgument, "kafka property {}: {}", name, reason);
@@ -98,8 +100,10 @@ StatusOr<std::unique_ptr<Cluster>> Cluster::Open(const KafkaLogOptions& options)
   const rd_kafka_resp_err_t code =
       rd_kafka_metadata(cluster->admin(), 0, nullptr, &metadata, kConnectTimeoutMs);
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return Error(StatusCode::kUnavailable, "no Kafka broker of \"{}\" answers: {}; start one, or correct event_log.kafka.brokers",
-                 options.brokers, rd_kafka_err2str(code));
+    return Error(
+        StatusCode::kUnavailable,
+        "no Kafka broker of \"{}\" answers: {}; start one, or correct event_log.kafka.brokers",
+        options.brokers, rd_kafka_err2str(code));
   }
   rd_kafka_metadata_destroy(metadata);
   rd_kafka_set_log_level(cluster->admin(), kSyslogWarning);
@@ -153,7 +157,8 @@ StatusOr<int32_t> Cluster::FetchPartitionCount(std::string_view topic) {
   }
   rd_kafka_metadata_destroy(metadata);
   MR_RETURN_IF_ERROR(ToStatus(code, full_name));
-  if (count == 0) return Error(StatusCode::kUnavailable, "kafka: {} has no partitions yet", full_name);
+  if (count == 0)
+    return Error(StatusCode::kUnavailable, "kafka: {} has no partitions yet", full_name);
   const MutexLock lock(mu_);
   partition_counts_[std::string(topic)] = count;
   return count;
@@ -184,7 +189,8 @@ PartitionList Cluster::ToList(std::span<const CommittedOffset> offsets) const {
 std::vector<CommittedOffset> Cluster::FromList(const rd_kafka_topic_partition_list_t& list) const {
   std::vector<CommittedOffset> offsets;
   offsets.reserve(static_cast<size_t>(list.cnt));
-  for (const rd_kafka_topic_partition_t& entry : std::span(list.elems, static_cast<size_t>(list.cnt))) {
+  for (const rd_kafka_topic_partition_t& entry :
+       std::span(list.elems, static_cast<size_t>(list.cnt))) {
     std::string_view name = entry.topic;
     Strip(entry.topic, &name);
     CommittedOffset& offset = offsets.emplace_back();

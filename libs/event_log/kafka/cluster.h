@@ -45,7 +45,8 @@ class Cluster {
  public:
   static StatusOr<std::unique_ptr<Cluster>> Open(const KafkaLogOptions& options);
 
-  /// A client with our settings, then `settings`, then the user's properties. `configure` sets callbacks.
+  /// A client with our settings, then `settings`, then the user's properties. `configure` sets
+  /// callbacks.
   StatusOr<Handle> NewHandle(rd_kafka_type_t type, const Settings& settings,
                              const std::function<void(rd_kafka_conf_t*)>& configure = {}) const;
 

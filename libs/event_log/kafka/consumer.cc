@@ -60,7 +60,8 @@ RecordBatch ToBatch(const Cluster& cluster, std::shared_ptr<Messages> messages) 
         return known.partition == message->partition && known.topic == name;
       });
       source = static_cast<uint32_t>(found - batch.sources.begin());
-      if (found == batch.sources.end()) batch.sources.push_back({std::string(name), message->partition});
+      if (found == batch.sources.end())
+        batch.sources.push_back({std::string(name), message->partition});
     }
     rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     const int64_t appended_at_ms = rd_kafka_message_timestamp(message, &type);
@@ -76,7 +77,8 @@ RecordBatch ToBatch(const Cluster& cluster, std::shared_ptr<Messages> messages) 
 }
 
 Status FirstError(const rd_kafka_topic_partition_list_t& list, std::string_view what) {
-  for (const rd_kafka_topic_partition_t& entry : std::span(list.elems, static_cast<size_t>(list.cnt))) {
+  for (const rd_kafka_topic_partition_t& entry :
+       std::span(list.elems, static_cast<size_t>(list.cnt))) {
     MR_RETURN_IF_ERROR(ToStatus(entry.err, what));
   }
   return OkStatus();
@@ -89,16 +91,12 @@ StatusOr<std::unique_ptr<Consumer>> KafkaConsumer::Create(Cluster& cluster,
   std::unique_ptr<KafkaConsumer> consumer(new KafkaConsumer(cluster, options));
   // librdkafka wants a group even where none is joined.
   const std::string group = options.group.empty() ? "reader-" + NewUuid() : options.group;
-  Settings settings = {{"group.id", cluster.FullName(group)},
-                       {"partition.assignment.strategy", "range"},
-                       {"isolation.level", "read_committed"},
-                       {"auto.offset.reset", "earliest"},
-                       {"enable.auto.commit", "false"},
-                       {"enable.auto.offset.store", "false"},
-                       {"session.timeout.ms", "10000"},
-                       {"heartbeat.interval.ms", "1000"},
-                       {"fetch.error.backoff.ms", "50"},
-                       {"queued.max.messages.kbytes", "16384"}};
+  Settings settings = {
+      {"group.id", cluster.FullName(group)}, {"partition.assignment.strategy", "range"},
+      {"isolation.level", "read_committed"}, {"auto.offset.reset", "earliest"},
+      {"enable.auto.commit", "false"},       {"enable.auto.offset.store", "false"},
+      {"session.timeout.ms", "10000"},       {"heartbeat.interval.ms", "1000"},
+      {"fetch.error.backoff.ms", "50"},      {"queued.max.messages.kbytes", "16384"}};
   if (!options.instance.empty()) settings.emplace_back("group.instance.id", options.instance);
   MR_ASSIGN_OR_RETURN(consumer->client_,
                       cluster.NewHandle(RD_KAFKA_CONSUMER, settings, [&](rd_kafka_conf_t* conf) {
@@ -144,7 +142,8 @@ Status KafkaConsumer::Assign(std::span<const CommittedOffset> positions) {
 Status KafkaConsumer::StartReading(std::span<const CommittedOffset> positions) {
   PartitionList list = NewPartitionList(positions.size());
   for (const CommittedOffset& position : positions) {
-    rd_kafka_topic_partition_list_add(list.get(), cluster_.FullName(position.partition.topic).c_str(),
+    rd_kafka_topic_partition_list_add(list.get(),
+                                      cluster_.FullName(position.partition.topic).c_str(),
                                       position.partition.partition)
         ->offset = StartOffset(position.offset);
   }
@@ -158,8 +157,7 @@ rd_kafka_message_t* KafkaConsumer::NextMessage(const PollLimits& limits) {
   while (!woken_.exchange(false)) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now());
     const auto slice = std::clamp(left, milliseconds(0), kWaitSlice);
-    rd_kafka_message_t* message =
-        rd_kafka_consumer_poll(client(), static_cast<int>(slice.count()));
+    rd_kafka_message_t* message = rd_kafka_consumer_poll(client(), static_cast<int>(slice.count()));
     if (message != nullptr) return message;
     if (left <= slice || !rebalance_status_.ok()) break;
   }
@@ -227,7 +225,8 @@ void KafkaConsumer::OnRebalance(rd_kafka_t* /*client*/, rd_kafka_resp_err_t code
 void KafkaConsumer::TakeOver(const rd_kafka_topic_partition_list_t& partitions) {
   if (options_.listener == nullptr) {
     owned_.clear();
-    for (const CommittedOffset& entry : cluster_.FromList(partitions)) owned_.insert(entry.partition);
+    for (const CommittedOffset& entry : cluster_.FromList(partitions))
+      owned_.insert(entry.partition);
     rd_kafka_assign(client(), &partitions);  // reads the committed offsets by itself
     return;
   }
@@ -305,8 +304,9 @@ Status KafkaConsumer::Seek(const TopicPartition& partition, int64_t offset) {
 Status KafkaConsumer::CheckOwned(std::span<const CommittedOffset> offsets) const {
   for (const CommittedOffset& offset : offsets) {
     if (!options_.group.empty() && owned_.contains(offset.partition)) continue;
-    return Error(StatusCode::kFailedPrecondition, "kafka: partition {} of {} is not this consumer's",
-                 offset.partition.partition, offset.partition.topic);
+    return Error(StatusCode::kFailedPrecondition,
+                 "kafka: partition {} of {} is not this consumer's", offset.partition.partition,
+                 offset.partition.topic);
   }
   return OkStatus();
 }

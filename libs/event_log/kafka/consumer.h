@@ -15,7 +15,8 @@ namespace millrace::event_log::kafka {
 /// cooperative protocol. Records are handed out one by one by librdkafka and not copied.
 class KafkaConsumer final : public Consumer {
  public:
-  static StatusOr<std::unique_ptr<Consumer>> Create(Cluster& cluster, const ConsumerOptions& options);
+  static StatusOr<std::unique_ptr<Consumer>> Create(Cluster& cluster,
+                                                    const ConsumerOptions& options);
   ~KafkaConsumer() override;
 
   Status Subscribe(std::vector<std::string> topics) override;
@@ -50,12 +51,13 @@ class KafkaConsumer final : public Consumer {
   Handle client_;
   Queue queue_;
   std::atomic<bool> woken_ = false;
-  std::vector<std::string> topics_;        // subscribed to, full names
+  std::vector<std::string> topics_;  // subscribed to, full names
   std::set<TopicPartition> owned_;
   std::set<TopicPartition> paused_;
-  std::map<TopicPartition, int64_t>* taking_over_ = nullptr;  // set during OnAssigned; Seek changes it
-  Status rebalance_status_;                // of the last one; Poll reports it and joins again
-  bool revoked_ = false;                   // during this Poll: what it collected is another's now
+  std::map<TopicPartition, int64_t>* taking_over_ =
+      nullptr;               // set during OnAssigned; Seek changes it
+  Status rebalance_status_;  // of the last one; Poll reports it and joins again
+  bool revoked_ = false;     // during this Poll: what it collected is another's now
 };
 
 }  // namespace millrace::event_log::kafka

@@ -26,7 +26,9 @@ struct EventDeleter {
 using Event = std::unique_ptr<rd_kafka_event_t, EventDeleter>;
 
 struct OptionsDeleter {
-  void operator()(rd_kafka_AdminOptions_t* options) const { rd_kafka_AdminOptions_destroy(options); }
+  void operator()(rd_kafka_AdminOptions_t* options) const {
+    rd_kafka_AdminOptions_destroy(options);
+  }
 };
 using AdminOptions = std::unique_ptr<rd_kafka_AdminOptions_t, OptionsDeleter>;
 
@@ -44,8 +46,8 @@ StatusOr<Event> Request(const Cluster& cluster, std::string_view what, Send&& se
   send(queue.get());
   Event event(rd_kafka_queue_poll(queue.get(), kRequestMs + 1000));
   if (event == nullptr) return Error(StatusCode::kUnavailable, "kafka: {}: no answer", what);
-  MR_RETURN_IF_ERROR(ToStatus(rd_kafka_event_error(event.get()), what,
-                              rd_kafka_event_error_string(event.get())));
+  MR_RETURN_IF_ERROR(
+      ToStatus(rd_kafka_event_error(event.get()), what, rd_kafka_event_error_string(event.get())));
   return event;
 }
 
@@ -63,17 +65,20 @@ class KafkaLog final : public EventLog {
 
     const std::string name = cluster_->FullName(topic);
     char reason[256];
-    rd_kafka_NewTopic_t* request = rd_kafka_NewTopic_new(
-        name.c_str(), options.partitions, cluster_->options().replication_factor, reason, sizeof reason);
-    if (request == nullptr) return Error(StatusCode::kInvalidArgument, "kafka: {}: {}", name, reason);
+    rd_kafka_NewTopic_t* request =
+        rd_kafka_NewTopic_new(name.c_str(), options.partitions,
+                              cluster_->options().replication_factor, reason, sizeof reason);
+    if (request == nullptr)
+      return Error(StatusCode::kInvalidArgument, "kafka: {}: {}", name, reason);
     if (options.retention.count() > 0) {
       rd_kafka_NewTopic_set_config(request, "retention.ms",
                                    std::to_string(options.retention.count()).c_str());
     }
     const AdminOptions admin = NewAdminOptions(*cluster_, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    const StatusOr<Event> answer = Request(*cluster_, "creating " + name, [&](rd_kafka_queue_t* queue) {
-      rd_kafka_CreateTopics(cluster_->admin(), &request, 1, admin.get(), queue);
-    });
+    const StatusOr<Event> answer =
+        Request(*cluster_, "creating " + name, [&](rd_kafka_queue_t* queue) {
+          rd_kafka_CreateTopics(cluster_->admin(), &request, 1, admin.get(), queue);
+        });
     rd_kafka_NewTopic_destroy(request);
     MR_RETURN_IF_ERROR(answer.status());
     size_t count = 0;
@@ -90,9 +95,10 @@ class KafkaLog final : public EventLog {
     const std::string name = cluster_->FullName(topic);
     rd_kafka_DeleteTopic_t* request = rd_kafka_DeleteTopic_new(name.c_str());
     const AdminOptions admin = NewAdminOptions(*cluster_, RD_KAFKA_ADMIN_OP_DELETETOPICS);
-    const StatusOr<Event> answer = Request(*cluster_, "deleting " + name, [&](rd_kafka_queue_t* queue) {
-      rd_kafka_DeleteTopics(cluster_->admin(), &request, 1, admin.get(), queue);
-    });
+    const StatusOr<Event> answer =
+        Request(*cluster_, "deleting " + name, [&](rd_kafka_queue_t* queue) {
+          rd_kafka_DeleteTopics(cluster_->admin(), &request, 1, admin.get(), queue);
+        });
     rd_kafka_DeleteTopic_destroy(request);
     MR_RETURN_IF_ERROR(answer.status());
     size_t count = 0;
@@ -142,7 +148,8 @@ class KafkaLog final : public EventLog {
       const rd_kafka_metadata_topic& topic = metadata->topics[i];
       std::string_view name;
       const bool internal = std::string_view(topic.topic).starts_with("__");
-      if (topic.err == RD_KAFKA_RESP_ERR_NO_ERROR && !internal && cluster_->Strip(topic.topic, &name)) {
+      if (topic.err == RD_KAFKA_RESP_ERR_NO_ERROR && !internal &&
+          cluster_->Strip(topic.topic, &name)) {
         topics.emplace_back(name);
       }
     }
@@ -190,7 +197,8 @@ class KafkaLog final : public EventLog {
       return ToStatus(rd_kafka_error_code(error), what, rd_kafka_error_string(error));
     }
     const rd_kafka_topic_partition_list_t* offsets = rd_kafka_group_result_partitions(results[0]);
-    for (int i = 0; i < offsets->cnt; ++i) MR_RETURN_IF_ERROR(ToStatus(offsets->elems[i].err, what));
+    for (int i = 0; i < offsets->cnt; ++i)
+      MR_RETURN_IF_ERROR(ToStatus(offsets->elems[i].err, what));
     std::vector<CommittedOffset> committed = cluster_->FromList(*offsets);
     std::ranges::sort(committed, {}, &CommittedOffset::partition);
     return committed;

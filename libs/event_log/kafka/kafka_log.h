@@ -10,20 +10,20 @@
 namespace millrace::event_log {
 
 struct KafkaLogOptions {
-  std::string brokers;         // "host:port,host:port"
-  std::string prefix;          // before every topic, group and transaction id
+  std::string brokers;             // "host:port,host:port"
+  std::string prefix;              // before every topic, group and transaction id
   int16_t replication_factor = 1;  // of topics made by EnsureTopic
-  /// Further librdkafka settings (security.protocol, sasl.*, session.timeout.ms, ...); they override
-  /// ours. Unknown names and bad values are refused.
+  /// Further librdkafka settings (security.protocol, sasl.*, session.timeout.ms, ...); they
+  /// override ours. Unknown names and bad values are refused.
   std::map<std::string, std::string> properties;
   Clock* clock = nullptr;  // stamps records; null: the machine's
 };
 
-/// The event log on a Kafka cluster. Within about ten seconds kUnavailable, naming the brokers, when
-/// none answers; kInvalidArgument for a property that librdkafka refuses.
+/// The event log on a Kafka cluster. Within about ten seconds kUnavailable, naming the brokers,
+/// when none answers; kInvalidArgument for a property that librdkafka refuses.
 ///
-/// Offsets are not dense: a commit or abort marker of a transaction takes one offset in each partition
-/// it wrote to, and aborted records keep theirs. Only their order may be relied on.
+/// Offsets are not dense: a commit or abort marker of a transaction takes one offset in each
+/// partition it wrote to, and aborted records keep theirs. Only their order may be relied on.
 StatusOr<std::unique_ptr<EventLog>> OpenKafkaLog(const KafkaLogOptions& options);
 
 }  // namespace millrace::event_log

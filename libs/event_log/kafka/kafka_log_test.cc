@@ -1,10 +1,10 @@
 #include "libs/event_log/kafka/kafka_log.h"
 
+#include <catch2/catch.hpp>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <future>
 
 namespace millrace::event_log {
@@ -72,10 +72,9 @@ TEST_CASE("appends survive errors that pass", "[kafka]") {
   const auto log = cluster.Open(cluster.Options());
   auto appender = log->NewAppender();
   REQUIRE(appender.ok());
-  rd_kafka_mock_push_request_errors(cluster.get(), kProduceApi, 3,
-                                    RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
-                                    RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
-                                    RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
+  rd_kafka_mock_push_request_errors(
+      cluster.get(), kProduceApi, 3, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+      RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
   CHECK(AppendAndWait(**appender, kFour).ok());
 }
 

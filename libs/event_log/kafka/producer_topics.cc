@@ -9,7 +9,9 @@ namespace millrace::event_log::kafka {
 namespace {
 
 // librdkafka's own interface takes pointers to non-const and does not write to them.
-void* Pointer(std::string_view bytes) { return const_cast<char*>(bytes.data()); }
+void* Pointer(std::string_view bytes) {
+  return const_cast<char*>(bytes.data());
+}
 
 }  // namespace
 
@@ -75,7 +77,8 @@ Status ProducerTopics::Produce(const Topic& topic, const Record& record, uint64_
                                          static_cast<ssize_t>(record.meta.size())};
   }
   rd_kafka_error_t* error = rd_kafka_produceva(producer_, fields.data(), count);
-  if (error == nullptr) [[likely]] return OkStatus();
+  if (error == nullptr) [[likely]]
+    return OkStatus();
   const Status status = ToStatus(rd_kafka_error_code(error), rd_kafka_topic_name(topic.handle),
                                  rd_kafka_error_string(error));
   rd_kafka_error_destroy(error);

@@ -10,8 +10,8 @@ namespace millrace::event_log::kafka {
 
 /// A producer's topics: handles kept open, and the choice of the partition.
 ///
-/// The partition is computed here, with the hash of Kafka's own clients, so that both backends of the
-/// log agree. Thread-safety: all methods may be called from any thread.
+/// The partition is computed here, with the hash of Kafka's own clients, so that both backends of
+/// the log agree. Thread-safety: all methods may be called from any thread.
 class ProducerTopics {
  public:
   struct Topic {
@@ -32,8 +32,8 @@ class ProducerTopics {
   /// Looks the topic's partitions up anew at its next use.
   void Forget(const rd_kafka_topic_t* handle);
 
-  /// Queues one record; `opaque` comes back with its delivery report. `spread` picks the partition of
-  /// a record without key.
+  /// Queues one record; `opaque` comes back with its delivery report. `spread` picks the partition
+  /// of a record without key.
   Status Produce(const Topic& topic, const Record& record, uint64_t spread, void* opaque);
 
  private:

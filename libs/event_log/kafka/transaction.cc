@@ -46,13 +46,13 @@ class KafkaTransaction final : public Transaction {
   static StatusOr<std::unique_ptr<Transaction>> Create(Cluster& cluster, const std::string& id) {
     std::unique_ptr<KafkaTransaction> transaction(new KafkaTransaction);
     // No delivery reports: a record that cannot be written makes Commit fail.
-    MR_ASSIGN_OR_RETURN(transaction->producer_,
-                        cluster.NewHandle(RD_KAFKA_PRODUCER,
-                                          {{"transactional.id", cluster.FullName(id)},
-                                           {"transaction.timeout.ms", "60000"},
-                                           {"message.timeout.ms", "60000"},
-                                           {"linger.ms", "2"},
-                                           {"compression.type", "lz4"}}));
+    MR_ASSIGN_OR_RETURN(
+        transaction->producer_,
+        cluster.NewHandle(RD_KAFKA_PRODUCER, {{"transactional.id", cluster.FullName(id)},
+                                              {"transaction.timeout.ms", "60000"},
+                                              {"message.timeout.ms", "60000"},
+                                              {"linger.ms", "2"},
+                                              {"compression.type", "lz4"}}));
     transaction->topics_.emplace(cluster, transaction->producer_.get());
     const Outcome outcome = RunCall("transaction " + id, [&] {
       return rd_kafka_init_transactions(transaction->producer_.get(), kCallMs);
@@ -111,8 +111,8 @@ class KafkaTransaction final : public Transaction {
 
   Status Commit() override {
     MR_RETURN_IF_ERROR(CheckOpen());
-    const Outcome outcome = RunCall(
-        "commit", [&] { return rd_kafka_commit_transaction(producer_.get(), kCallMs); });
+    const Outcome outcome =
+        RunCall("commit", [&] { return rd_kafka_commit_transaction(producer_.get(), kCallMs); });
     if (!outcome.status.ok()) return GiveUp(outcome);
     open_ = false;
     return OkStatus();
@@ -179,7 +179,8 @@ class KafkaTransaction final : public Transaction {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<Transaction>> NewKafkaTransaction(Cluster& cluster, const std::string& id) {
+StatusOr<std::unique_ptr<Transaction>> NewKafkaTransaction(Cluster& cluster,
+                                                           const std::string& id) {
   return KafkaTransaction::Create(cluster, id);
 }
 

@@ -244,8 +244,9 @@ std::vector<LocalConsumer::Fetch> LocalConsumer::Plan(const PollLimits& limits) 
       bytes += position->block.rest.size();
     }
     const Partition& partition = position->state();
-    const int64_t from =
-        position->block.rest.empty() ? position->next : std::max(position->next, position->block.end);
+    const int64_t from = position->block.rest.empty()
+                             ? position->next
+                             : std::max(position->next, position->block.end);
     for (auto entry = LocalLog::FindEntry(partition, std::max(from, partition.begin));
          entry != partition.index.end() && records < limits.max_records && bytes < limits.max_bytes;
          ++entry) {
@@ -262,14 +263,15 @@ std::vector<LocalConsumer::Fetch> LocalConsumer::Plan(const PollLimits& limits) 
 
 Status LocalConsumer::Load(const Fetch& fetch) {
   auto data = std::make_shared<std::string>(fetch.entry.bytes, '\0');
-  MR_ASSIGN_OR_RETURN(const size_t read, ReadAt(fetch.segment->fd, data->data(), data->size(),
-                                                fetch.entry.position));
+  MR_ASSIGN_OR_RETURN(const size_t read,
+                      ReadAt(fetch.segment->fd, data->data(), data->size(), fetch.entry.position));
   format::OpReader ops(std::string_view(*data).substr(0, read));
   format::Op op;
   Position& position = *fetch.position;
   if (!ops.Next(&op) || op.offset != fetch.entry.base || Crc32c(op.text) != op.crc) {
-    log::Error("local log: records {} to {} of '{}' partition {} are damaged on disk and passed over",
-               fetch.entry.base, fetch.entry.end() - 1, position.topic->name, position.partition);
+    log::Error(
+        "local log: records {} to {} of '{}' partition {} are damaged on disk and passed over",
+        fetch.entry.base, fetch.entry.end() - 1, position.topic->name, position.partition);
     position.next = fetch.entry.end();
     position.block = {};
     return OkStatus();

@@ -30,7 +30,8 @@ TEST_CASE("a second user of the folder is refused", "[local_log]") {
   const auto first = Open({.path = folder.path()});
   const auto second = OpenLocalLog({.path = folder.path()});
   CHECK(second.status().code() == StatusCode::kFailedPrecondition);
-  CHECK(std::string(Message(second.status())).find("is in use by another process") != std::string::npos);
+  CHECK(std::string(Message(second.status())).find("is in use by another process") !=
+        std::string::npos);
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ Strings ReadBack(EventLog& log, const std::string& topic) {
     const auto batch = reader->Poll({.timeout = std::chrono::milliseconds(0)});
     REQUIRE(batch.ok());
     if (batch->records.empty()) return values;
-    for (const ConsumedRecord& record : batch->records) values.emplace_back(record.value.substr(0, 16));
+    for (const ConsumedRecord& record : batch->records)
+      values.emplace_back(record.value.substr(0, 16));
   }
 }
 
@@ -35,7 +36,8 @@ Status AppendOne(EventLog& log, const std::string& topic, const std::string& val
   return contract::AppendAll(log, {{topic, {.value = value, .partition = 0}}});
 }
 
-TEST_CASE("a frame that failed stays overruled when the file that overruled it is gone", "[local_log]") {
+TEST_CASE("a frame that failed stays overruled when the file that overruled it is gone",
+          "[local_log]") {
   TestFolder folder;
   SharedClock clock;
   WeakIo io;
@@ -96,10 +98,10 @@ TEST_CASE("what recovery takes for written is on the disk from then on", "[local
   CHECK(ReadBack(*log, "out").size() == (moved ? 1 : 0));
 }
 
-TEST_CASE("a full log whose records are all read is free again with a smaller quota", "[local_log]") {
+TEST_CASE("a full log whose records are all read is free again with a smaller quota",
+          "[local_log]") {
   TestFolder folder;
-  LocalLogOptions options{
-      .path = folder.path(), .quota_bytes = 8 << 20, .segment_bytes = kSegment};
+  LocalLogOptions options{.path = folder.path(), .quota_bytes = 8 << 20, .segment_bytes = kSegment};
   int64_t appended = 0;
   {
     const auto log = Open(options);

@@ -1,9 +1,9 @@
+#include <catch2/catch.hpp>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <cerrno>
 #include <fstream>
 #include <iterator>
@@ -220,10 +220,10 @@ TEST_CASE("topics, offsets and notes survive reopening", "[local_log]") {
     REQUIRE(consumer.ok());
     REQUIRE((*consumer)->Subscribe({"t"}).ok());
     CHECK(contract::Values(contract::ReadRecords(**consumer, 1)) == Strings{std::to_string(round)});
-    REQUIRE((*consumer)
-                ->Commit(std::vector<CommittedOffset>{
-                    {{"t", 0}, round + 1, std::to_string(round + 1)}})
-                .ok());
+    REQUIRE(
+        (*consumer)
+            ->Commit(std::vector<CommittedOffset>{{{"t", 0}, round + 1, std::to_string(round + 1)}})
+            .ok());
   }
   const auto log = Open({.path = folder.path()});
   CHECK(ReadBack(*log) == Strings{"0", "1", "2", "3", "4"});

@@ -25,16 +25,16 @@ enum class OpKind : uint8_t {
 struct Op {
   OpKind kind = OpKind::kBlock;
   uint32_t topic_id = 0;
-  int32_t partition = 0;      // kTopic: how many
-  int64_t offset = 0;         // blocks: of the first record; kBounds: the oldest
-  int64_t end = 0;            // kBounds
-  int64_t timestamp_us = 0;   // blocks; kTopic: retention in milliseconds
-  uint32_t count = 0;         // blocks; kCheckpoint: the next topic id
-  uint32_t crc = 0;           // blocks: of the records
-  std::string_view name;      // kTopic: name; kOffset: group
-  std::string_view text;      // blocks: records; kOffset: metadata
-  size_t position = 0;        // blocks: of the op within the frame's payload
-  size_t bytes = 0;           // blocks: of the op
+  int32_t partition = 0;     // kTopic: how many
+  int64_t offset = 0;        // blocks: of the first record; kBounds: the oldest
+  int64_t end = 0;           // kBounds
+  int64_t timestamp_us = 0;  // blocks; kTopic: retention in milliseconds
+  uint32_t count = 0;        // blocks; kCheckpoint: the next topic id
+  uint32_t crc = 0;          // blocks: of the records
+  std::string_view name;     // kTopic: name; kOffset: group
+  std::string_view text;     // blocks: records; kOffset: metadata
+  size_t position = 0;       // blocks: of the op within the frame's payload
+  size_t bytes = 0;          // blocks: of the op
 };
 
 void PutU32(std::string& to, uint32_t value);

@@ -96,8 +96,8 @@ Status LocalLog::Refusal(std::span<const TopicRecord> records, size_t* bytes) co
     }
     const size_t size = BytesOf(r.record);
     if (size > std::min<size_t>(kLargestRecord, options_.max_in_flight_bytes)) {
-      return Error(StatusCode::kInvalidArgument, "a record of {} bytes is larger than the log takes",
-                   size);
+      return Error(StatusCode::kInvalidArgument,
+                   "a record of {} bytes is larger than the log takes", size);
     }
     *bytes += size;
   }
@@ -168,9 +168,10 @@ void LocalLog::Append(std::span<const TopicRecord> records, Done done, AppenderS
   Waiter waiter{std::move(done), &appender, true};
   size_t bytes = 0;
   Status status = Refusal(records, &bytes);
-  const bool closes = status.ok() && std::ranges::all_of(records, [this](const TopicRecord& record) {
-                        return Closes(*FindTopic(record.topic));
-                      });
+  const bool closes =
+      status.ok() && std::ranges::all_of(records, [this](const TopicRecord& record) {
+        return Closes(*FindTopic(record.topic));
+      });
   const Room room = closes ? Room::kClosing : Room::kNew;
   if (status.ok() && Full(room)) status = QuotaReached();
   if (status.ok() && in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {

@@ -17,9 +17,9 @@
 
 namespace millrace::event_log::local {
 
-/// The embedded log. Appends are staged in a batch under `mu_`; the writer thread takes a batch, writes
-/// it as one frame, syncs, shows it to the readers and answers. Indices, topics, offsets and segments
-/// are changed by the writer thread alone (holding `mu_`, so that others may read them).
+/// The embedded log. Appends are staged in a batch under `mu_`; the writer thread takes a batch,
+/// writes it as one frame, syncs, shows it to the readers and answers. Indices, topics, offsets and
+/// segments are changed by the writer thread alone (holding `mu_`, so that others may read them).
 class LocalLog final : public EventLog {
  public:
   explicit LocalLog(const LocalLogOptions& options);
@@ -44,7 +44,8 @@ class LocalLog final : public EventLog {
   void AwaitOutstanding(AppenderState& appender);
   /// Encodes `records` at the end of `blocks`, as a transaction keeps them.
   Status Encode(std::span<const TopicRecord> records, std::vector<StagedBlock>& blocks);
-  /// Makes a transaction's work durable unless a newer owner fenced it or `consumer` lost a partition.
+  /// Makes a transaction's work durable unless a newer owner fenced it or `consumer` lost a
+  /// partition.
   Status CommitTransaction(const std::string& id, uint64_t generation,
                            std::vector<StagedBlock> blocks, std::vector<OffsetChange> offsets,
                            LocalConsumer* consumer);
@@ -59,7 +60,8 @@ class LocalLog final : public EventLog {
   /// Deals the topics' partitions out among the members anew and tells them.
   void Reassign(Group& group);
   Segment* FindSegment(uint32_t id);
-  static std::deque<IndexEntry>::const_iterator FindEntry(const Partition& partition, int64_t offset);
+  static std::deque<IndexEntry>::const_iterator FindEntry(const Partition& partition,
+                                                          int64_t offset);
 
  private:
   // log.cc

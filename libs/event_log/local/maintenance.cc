@@ -89,8 +89,10 @@ Status LocalLog::Grow(Segment& segment, uint64_t bytes, Room room) {
   uint64_t target =
       std::max(bytes, std::min<uint64_t>(segment.allocated + step, options_.segment_bytes));
   const auto over = [&] {
-    return DiskUsed() - (segment.fd >= 0 && segments_.contains(segment.id) ? segment.allocated : 0) +
-               target > LimitOf(room);
+    return DiskUsed() -
+               (segment.fd >= 0 && segments_.contains(segment.id) ? segment.allocated : 0) +
+               target >
+           LimitOf(room);
   };
   while (over() && !free_.empty()) {
     Remove(*free_.back());
@@ -222,7 +224,8 @@ LocalLog::Readable LocalLog::WhatIsRead(const Topic& topic, int32_t number) cons
   return readable;
 }
 
-/// How many of its first blocks were moved into the active file and keep those behind them in older ones.
+/// How many of its first blocks were moved into the active file and keep those behind them in older
+/// ones.
 size_t LocalLog::RelocatedInFront(const Partition& partition) const {
   if (active_ == nullptr || !active_->relocated) return 0;
   const auto other = std::ranges::find_if(
@@ -344,7 +347,8 @@ bool LocalLog::RelocateSparsest(bool pressed) {
     MutexLock lock(mu_);
     for (const auto& [id, segment] : segments_) {
       if (segment.get() == active_ || segment->live_bytes == 0 || segment->damaged) continue;
-      if (sparsest == nullptr || segment->live_bytes < sparsest->live_bytes) sparsest = segment.get();
+      if (sparsest == nullptr || segment->live_bytes < sparsest->live_bytes)
+        sparsest = segment.get();
     }
     const uint64_t most = options_.segment_bytes / 4 * (pressed ? 3 : 1);
     if (sparsest == nullptr || sparsest->live_bytes > most) return false;
@@ -361,7 +365,8 @@ bool LocalLog::RelocateSparsest(bool pressed) {
   for (const Move& move : moves) {
     const size_t at = frame.size();
     frame.resize(at + move.entry.bytes);
-    const auto read = ReadAt(sparsest->fd, frame.data() + at, move.entry.bytes, move.entry.position);
+    const auto read =
+        ReadAt(sparsest->fd, frame.data() + at, move.entry.bytes, move.entry.position);
     format::OpReader ops(std::string_view(frame).substr(at));
     format::Op op;
     if (!read.ok() || !ops.Next(&op) || op.offset != move.entry.base || Crc32c(op.text) != op.crc) {

@@ -42,10 +42,11 @@ Status LocalLog::TakeFolder() {
   lock_fd_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (lock_fd_ < 0) return Error(StatusCode::kUnavailable, "cannot open {}", lock_path);
   if (::flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) {
-    return Error(StatusCode::kFailedPrecondition,
-                 "the event log in {} is in use by another process; stop that one, or use another data "
-                 "folder",
-                 options_.path);
+    return Error(
+        StatusCode::kFailedPrecondition,
+        "the event log in {} is in use by another process; stop that one, or use another data "
+        "folder",
+        options_.path);
   }
   const std::string version_path = options_.path + "/VERSION";
   const StatusOr<std::string> version = ReadFile(version_path);
@@ -56,13 +57,15 @@ Status LocalLog::TakeFolder() {
   int number = 0;
   if (!version->starts_with(kVersionName) ||
       std::from_chars(version->data() + kVersionName.size(), version->data() + version->size(),
-                      number).ec != std::errc()) {
+                      number)
+              .ec != std::errc()) {
     return Error(StatusCode::kFailedPrecondition, "{} does not name a local log", version_path);
   }
   if (number > kVersion) {
-    return Error(StatusCode::kFailedPrecondition,
-                 "the event log in {} has format {}, this program knows up to {}; run a newer version",
-                 options_.path, number, kVersion);
+    return Error(
+        StatusCode::kFailedPrecondition,
+        "the event log in {} has format {}, this program knows up to {}; run a newer version",
+        options_.path, number, kVersion);
   }
   return OkStatus();
 }

@@ -223,8 +223,8 @@ TEST_CASE("a full log is free again although its first record was moved into the
 
 TEST_CASE("a reader of a log that is often full misses nothing", "[local_log]") {
   TestFolder folder;
-  const auto log = Open(
-      {.path = folder.path(), .quota_bytes = 4 << 20, .segment_bytes = 256 << 10});
+  const auto log =
+      Open({.path = folder.path(), .quota_bytes = 4 << 20, .segment_bytes = 256 << 10});
   REQUIRE(log->EnsureTopic("t", {.retention = std::chrono::milliseconds(1)}).ok());
   constexpr int64_t kRecords = 2000;
   std::jthread writer([&log] {

@@ -13,8 +13,8 @@ namespace millrace::event_log::local {
 
 class LocalConsumer;
 
-/// A journal file. `used` and what it says of the disk belong to the writer thread; `live_bytes` and
-/// `pins` to the log's mutex.
+/// A journal file. `used` and what it says of the disk belong to the writer thread; `live_bytes`
+/// and `pins` to the log's mutex.
 struct Segment {
   uint32_t id = 0;
   int fd = -1;
@@ -24,10 +24,10 @@ struct Segment {
   uint64_t used = 0;
   uint64_t allocated = 0;
   uint64_t live_bytes = 0;  // of blocks that an index names
-  int pins = 0;         // readers at work in it
-  bool failed = false;  // may end in a frame that was given up; takes no more
-  bool damaged = false;    // not moved
-  bool relocated = false;  // holds records that are older than those of other files
+  int pins = 0;             // readers at work in it
+  bool failed = false;      // may end in a frame that was given up; takes no more
+  bool damaged = false;     // not moved
+  bool relocated = false;   // holds records that are older than those of other files
 };
 
 /// Where a block of consecutive records of a partition is.
@@ -73,8 +73,9 @@ struct Group {
   std::map<PartitionKey, LocalConsumer*> owners;
 };
 
-/// How far into the quota a write may go, so that a log full of new events can still be worked off: what
-/// moves events on has room when no new ones are taken, and what only says that they are done has still more.
+/// How far into the quota a write may go, so that a log full of new events can still be worked off:
+/// what moves events on has room when no new ones are taken, and what only says that they are done
+/// has still more.
 enum class Room { kNew = 0, kOnward = 1, kClosing = 2, kAny = 3 };
 inline constexpr size_t kLimitedRooms = 3;
 

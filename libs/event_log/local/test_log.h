@@ -1,7 +1,8 @@
 #pragma once
 
-#include <atomic>
 #include <catch2/catch.hpp>
+
+#include <atomic>
 #include <memory>
 #include <utility>
 

@@ -36,7 +36,8 @@ Status LocalTransaction::AddOffsets(Consumer& consumer, std::span<const Committe
   MR_RETURN_IF_ERROR(CheckOpen());
   auto* const local = dynamic_cast<LocalConsumer*>(&consumer);
   if (local == nullptr || (consumer_ != nullptr && consumer_ != local)) {
-    return Error(StatusCode::kInternal, "transaction '{}' takes offsets of one local consumer", id_);
+    return Error(StatusCode::kInternal, "transaction '{}' takes offsets of one local consumer",
+                 id_);
   }
   MR_ASSIGN_OR_RETURN(std::vector<OffsetChange> changes, local->Changes(offsets));
   consumer_ = local;
@@ -47,8 +48,8 @@ Status LocalTransaction::AddOffsets(Consumer& consumer, std::span<const Committe
 
 Status LocalTransaction::Commit() {
   MR_RETURN_IF_ERROR(CheckOpen());
-  const Status status = log_.CommitTransaction(id_, generation_, std::move(blocks_),
-                                               std::move(offsets_), consumer_);
+  const Status status =
+      log_.CommitTransaction(id_, generation_, std::move(blocks_), std::move(offsets_), consumer_);
   Clear();
   return status;
 }

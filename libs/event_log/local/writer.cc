@@ -77,7 +77,8 @@ void LocalLog::Work(Batch batch, std::vector<std::pair<Waiter, Status>> refused)
     for (const auto& [waiter, status] : refused) count(waiter);
     if (drained) drained_.notify_all();
     for (StagedBlock& block : batch.blocks) {
-      if (spare_buffers_.size() >= kSpareBuffers || block.records.capacity() > kSpareBytes) continue;
+      if (spare_buffers_.size() >= kSpareBuffers || block.records.capacity() > kSpareBytes)
+        continue;
       block.records.clear();
       spare_buffers_.push_back(std::move(block.records));
     }
@@ -132,12 +133,12 @@ void LocalLog::BuildFrame(const Batch& batch, bool with_records) {
   }
   for (const TopicChange& change : batch.topics) {
     const Topic& topic = *change.topic;
-    format::PutOp(frame_, {.kind = change.deleted ? format::OpKind::kTopicDeleted
-                                                  : format::OpKind::kTopic,
-                           .topic_id = topic.id,
-                           .partition = static_cast<int32_t>(topic.partitions.size()),
-                           .timestamp_us = topic.retention_ms,
-                           .name = topic.name});
+    format::PutOp(frame_,
+                  {.kind = change.deleted ? format::OpKind::kTopicDeleted : format::OpKind::kTopic,
+                   .topic_id = topic.id,
+                   .partition = static_cast<int32_t>(topic.partitions.size()),
+                   .timestamp_us = topic.retention_ms,
+                   .name = topic.name});
   }
   for (const OffsetChange& change : batch.offsets) {
     if (change.with_records && !with_records) continue;

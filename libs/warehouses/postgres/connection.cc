@@ -116,9 +116,9 @@ Failure Connection::Check(const Result& result) const {
   const Fault fault = FaultOf(sqlstate);
   // 42501: the message names the object; the grant is for the operator to give.
   const char* hint = sqlstate == "42501" ? "; grant it to the user" : "";
-  return {fault, Error(fault == Fault::kOther ? StatusCode::kFailedPrecondition
-                                              : StatusCode::kUnavailable,
-                       "{}: {} ({}){}", where_, message, sqlstate, hint)};
+  return {fault,
+          Error(fault == Fault::kOther ? StatusCode::kFailedPrecondition : StatusCode::kUnavailable,
+                "{}: {} ({}){}", where_, message, sqlstate, hint)};
 }
 
 Failure Connection::Run(const std::string& sql) {

@@ -30,10 +30,10 @@ struct ConnectOptions {
 /// Why a statement failed, beside its Status.
 enum class Fault {
   kNone,
-  kRetry,    // the connection, a lock, the server's resources
-  kSchema,   // a table or column is there already, or not any more
-  kData,     // a value or row that the server refuses
-  kOther,    // a grant, or our SQL
+  kRetry,   // the connection, a lock, the server's resources
+  kSchema,  // a table or column is there already, or not any more
+  kData,    // a value or row that the server refuses
+  kOther,   // a grant, or our SQL
 };
 
 struct Failure {
@@ -65,7 +65,9 @@ class Connection {
   using Result = std::unique_ptr<PGresult, Clear>;
 
   Connection(std::unique_ptr<PGconn, Finish> connection, std::string where, std::string password)
-      : connection_(std::move(connection)), where_(std::move(where)), password_(std::move(password)) {}
+      : connection_(std::move(connection)),
+        where_(std::move(where)),
+        password_(std::move(password)) {}
   Failure Check(const Result& result) const;
 
   std::unique_ptr<PGconn, Finish> connection_;

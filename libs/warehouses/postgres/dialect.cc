@@ -11,19 +11,103 @@ namespace {
 using warehouse::DataType;
 
 // The words that RudderStack escapes for PostgreSQL: those the server reserves. Sorted.
-constexpr auto kReserved = std::to_array<std::string_view>(
-    {"all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization",
-     "between", "binary", "both", "case", "cast", "check", "collate", "column", "constraint", "create",
-     "cross", "current_date", "current_role", "current_time", "current_timestamp", "current_user",
-     "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "for",
-     "foreign", "freeze", "from", "full", "grant", "group", "having", "ilike", "in", "initially",
-     "inner", "intersect", "into", "is", "isnull", "join", "leading", "left", "like", "limit",
-     "localtime", "localtimestamp", "natural", "new", "not", "notnull", "null", "off", "offset", "old",
-     "on", "only", "or", "order", "outer", "overlaps", "placing", "primary", "references", "right",
-     "select", "session_user", "similar", "some", "symmetric", "table", "then", "to", "trailing",
-     "true", "union", "unique", "user", "using", "verbose", "when", "where"});
+constexpr auto kReserved = std::to_array<std::string_view>({"all",
+                                                            "analyse",
+                                                            "analyze",
+                                                            "and",
+                                                            "any",
+                                                            "array",
+                                                            "as",
+                                                            "asc",
+                                                            "asymmetric",
+                                                            "authorization",
+                                                            "between",
+                                                            "binary",
+                                                            "both",
+                                                            "case",
+                                                            "cast",
+                                                            "check",
+                                                            "collate",
+                                                            "column",
+                                                            "constraint",
+                                                            "create",
+                                                            "cross",
+                                                            "current_date",
+                                                            "current_role",
+                                                            "current_time",
+                                                            "current_timestamp",
+                                                            "current_user",
+                                                            "default",
+                                                            "deferrable",
+                                                            "desc",
+                                                            "distinct",
+                                                            "do",
+                                                            "else",
+                                                            "end",
+                                                            "except",
+                                                            "false",
+                                                            "for",
+                                                            "foreign",
+                                                            "freeze",
+                                                            "from",
+                                                            "full",
+                                                            "grant",
+                                                            "group",
+                                                            "having",
+                                                            "ilike",
+                                                            "in",
+                                                            "initially",
+                                                            "inner",
+                                                            "intersect",
+                                                            "into",
+                                                            "is",
+                                                            "isnull",
+                                                            "join",
+                                                            "leading",
+                                                            "left",
+                                                            "like",
+                                                            "limit",
+                                                            "localtime",
+                                                            "localtimestamp",
+                                                            "natural",
+                                                            "new",
+                                                            "not",
+                                                            "notnull",
+                                                            "null",
+                                                            "off",
+                                                            "offset",
+                                                            "old",
+                                                            "on",
+                                                            "only",
+                                                            "or",
+                                                            "order",
+                                                            "outer",
+                                                            "overlaps",
+                                                            "placing",
+                                                            "primary",
+                                                            "references",
+                                                            "right",
+                                                            "select",
+                                                            "session_user",
+                                                            "similar",
+                                                            "some",
+                                                            "symmetric",
+                                                            "table",
+                                                            "then",
+                                                            "to",
+                                                            "trailing",
+                                                            "true",
+                                                            "union",
+                                                            "unique",
+                                                            "user",
+                                                            "using",
+                                                            "verbose",
+                                                            "when",
+                                                            "where"});
 
-bool IsReserved(std::string_view name) { return std::ranges::binary_search(kReserved, name); }
+bool IsReserved(std::string_view name) {
+  return std::ranges::binary_search(kReserved, name);
+}
 
 }  // namespace
 
@@ -33,12 +117,18 @@ warehouse::NameRules PostgresDialect::Names() const {
 
 std::string PostgresDialect::SqlType(DataType type) const {
   switch (type) {
-    case DataType::kInt: return "bigint";
-    case DataType::kFloat: return "numeric";
-    case DataType::kBoolean: return "boolean";
-    case DataType::kDatetime: return "timestamptz";
-    case DataType::kJson: return "jsonb";
-    default: return "text";
+    case DataType::kInt:
+      return "bigint";
+    case DataType::kFloat:
+      return "numeric";
+    case DataType::kBoolean:
+      return "boolean";
+    case DataType::kDatetime:
+      return "timestamptz";
+    case DataType::kJson:
+      return "jsonb";
+    default:
+      return "text";
   }
 }
 
@@ -72,9 +162,9 @@ std::vector<std::string> PostgresDialect::Ddl(std::string_view schema_name,
   std::string columns;
   bool has_id = false;
   for (const warehouse::ColumnDef& column : change.columns) {
-    columns += fmt::format("{}{}{} {}", columns.empty() ? "" : ", ",
-                           change.create ? "" : "ADD COLUMN ", Quote(column.name),
-                           SqlType(column.type));
+    columns +=
+        fmt::format("{}{}{} {}", columns.empty() ? "" : ", ", change.create ? "" : "ADD COLUMN ",
+                    Quote(column.name), SqlType(column.type));
     has_id = has_id || column.name == "id";
   }
   if (!change.create) return {fmt::format("ALTER TABLE {} {}", table, columns)};

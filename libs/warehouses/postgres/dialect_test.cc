@@ -45,7 +45,8 @@ TEST_CASE("types go to SQL and back", "[postgres]") {
 }
 
 TEST_CASE("the configuration is checked", "[postgres]") {
-  const auto good = ParseConfig(R"({"host":"h","port":5433,"database":"d","user":"u","password":"p"})");
+  const auto good =
+      ParseConfig(R"({"host":"h","port":5433,"database":"d","user":"u","password":"p"})");
   REQUIRE(good.ok());
   CHECK(good->port == "5433");
   CHECK(good->name_space == "millrace");

@@ -37,7 +37,9 @@ std::string Text(const nlohmann::json& config, const char* key) {
 
 }  // namespace
 
-std::unique_ptr<warehouse::Warehouse> Make() { return std::make_unique<PostgresWarehouse>(); }
+std::unique_ptr<warehouse::Warehouse> Make() {
+  return std::make_unique<PostgresWarehouse>();
+}
 
 StatusOr<ConnectOptions> ParseConfig(std::string_view config_json) {
   const auto config = nlohmann::json::parse(config_json, nullptr, false);
@@ -55,9 +57,9 @@ StatusOr<ConnectOptions> ParseConfig(std::string_view config_json) {
   if (const std::string port = Text(config, "port"); !port.empty()) options.port = port;
   if (const std::string mode = Text(config, "sslMode"); !mode.empty()) options.ssl_mode = mode;
   if (options.name_space.empty()) options.name_space = "millrace";
-  for (const auto& [key, value] : {std::pair{"host", &options.host},
-                                   std::pair{"database", &options.database},
-                                   std::pair{"user", &options.user}}) {
+  for (const auto& [key, value] :
+       {std::pair{"host", &options.host}, std::pair{"database", &options.database},
+        std::pair{"user", &options.user}}) {
     if (value->empty()) {
       return Error(StatusCode::kInvalidArgument, "the configuration has no `{}`", key);
     }

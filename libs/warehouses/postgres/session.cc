@@ -59,8 +59,8 @@ std::string PostgresSession::ColumnList(const TableRows& table, const std::strin
 
 Status PostgresSession::Prepare() {
   Rows rows;
-  Failure failure = connection_->Query("SELECT 1 FROM pg_namespace WHERE nspname = $1",
-                                       {name_space_}, &rows);
+  Failure failure =
+      connection_->Query("SELECT 1 FROM pg_namespace WHERE nspname = $1", {name_space_}, &rows);
   if (!failure.ok()) return failure.status;
   if (rows.empty()) {
     failure = connection_->Run(
@@ -203,8 +203,8 @@ Failure PostgresSession::MergeUsers(const TableRows& table, const Load& load) {
     }
   }
   const std::string users = Name(table.name());
-  failure = connection_->Run(fmt::format(
-      "UPDATE {} u SET {} FROM pg_temp.{} s WHERE u.id = s.id", users, sets, kUsersStage));
+  failure = connection_->Run(fmt::format("UPDATE {} u SET {} FROM pg_temp.{} s WHERE u.id = s.id",
+                                         users, sets, kUsersStage));
   if (!failure.ok()) return failure;
   return connection_->Run(
       fmt::format("INSERT INTO {0} ({1}) SELECT {1} FROM pg_temp.{2} s "
@@ -220,16 +220,17 @@ Failure PostgresSession::WriteTable(const TableRows& table, const Load& load) {
 Failure PostgresSession::WriteRefused() {
   if (refused_.empty()) return {};
   const std::string table = Name("rudder_discards");
-  Failure failure = connection_->Run(fmt::format(
-      "CREATE TABLE IF NOT EXISTS {} (table_name text, row_id text, column_name text, "
-      "column_value text, reason text, uuid_ts timestamptz, received_at timestamptz)",
-      table));
+  Failure failure = connection_->Run(
+      fmt::format("CREATE TABLE IF NOT EXISTS {} (table_name text, row_id text, column_name text, "
+                  "column_value text, reason text, uuid_ts timestamptz, received_at timestamptz)",
+                  table));
   for (const Refused& row : refused_) {
     if (!failure.ok()) return failure;
     failure = connection_->Query(
-        fmt::format("INSERT INTO {} (table_name, row_id, column_name, column_value, reason, uuid_ts)"
-                    " VALUES ($1, $2, '', $3, $4, now())",
-                    table),
+        fmt::format(
+            "INSERT INTO {} (table_name, row_id, column_name, column_value, reason, uuid_ts)"
+            " VALUES ($1, $2, '', $3, $4, now())",
+            table),
         {row.table, row.row_id, row.line, row.reason}, nullptr);
   }
   return failure;

@@ -92,8 +92,8 @@ struct Fixture {
 };
 
 std::string Track(const std::string& id, const std::string& event, const std::string& properties) {
-  return fmt::format(R"({{"type":"track","event":"{}","messageId":"{}","properties":{}}})", event, id,
-                     properties);
+  return fmt::format(R"({{"type":"track","event":"{}","messageId":"{}","properties":{}}})", event,
+                     id, properties);
 }
 
 TEST_CASE_METHOD(Fixture, "tables are made, widened and loaded; an id that comes again replaces") {
@@ -104,8 +104,8 @@ TEST_CASE_METHOD(Fixture, "tables are made, widened and loaded; an id that comes
             .outcome == LoadOutcome::kLoaded);
   CHECK(Ask("SELECT id, total, city, ok, at FROM session_test._order ORDER BY id") ==
         "1|2|Ulm||;2|||t|2026-01-02 02:04:05+00;");
-  CHECK(Ask("SELECT table_name, row_id, column_name, column_value FROM session_test.rudder_discards") ==
-        "_order|2|total|1.5;");
+  CHECK(Ask("SELECT table_name, row_id, column_name, column_value FROM "
+            "session_test.rudder_discards") == "_order|2|total|1.5;");
   CHECK(Ask("SELECT count(*), count(DISTINCT id) FROM session_test.tracks") == "2|2;");
   CHECK(Ask("SELECT next_offset, events, loads, convert_from(note, 'UTF8') "
             "FROM session_test.millrace_loads") == "3|2|2|note;");
@@ -151,7 +151,8 @@ TEST_CASE_METHOD(Fixture, "a schema that another changed is noticed, nothing is 
 TEST_CASE_METHOD(Fixture, "a row that the server refuses goes to rudder_discards, alone") {
   Load({Track("1", "e", R"({"a":1})")}, -1, 1);
   REQUIRE(admin->Run("ALTER TABLE session_test.e ADD CHECK (a < 100)").ok());
-  const std::vector<std::string> events = {Track("2", "e", R"({"a":2})"), Track("3", "e", R"({"a":500})"),
+  const std::vector<std::string> events = {Track("2", "e", R"({"a":2})"),
+                                           Track("3", "e", R"({"a":500})"),
                                            Track("4", "e", R"({"a":4})")};
   CHECK(Load(events, 1, 4).outcome == LoadOutcome::kSchemaChanged);
   const LoadResult result = Load(events, 1, 4, true);
@@ -164,10 +165,11 @@ TEST_CASE_METHOD(Fixture, "a row that the server refuses goes to rudder_discards
 TEST_CASE_METHOD(Fixture, "hostile names and values change no other table") {
   REQUIRE(admin->Run("CREATE TABLE session_test.victim AS SELECT 1 AS a").ok());
   std::vector<std::string> events = {
-      Track("1", "x; DROP TABLE victim; --", R"({"a'); DROP TABLE victim; --":"'); DROP TABLE victim; --"})"),
+      Track("1", "x; DROP TABLE victim; --",
+            R"({"a'); DROP TABLE victim; --":"'); DROP TABLE victim; --"})"),
       Track("2", R"(\"; DROP TABLE session_test.victim; --)", "{}"),
-      Track("3", std::string(64, 'n'), fmt::format(R"({{"{}":1,"{}":2}})", std::string(64, 'c'),
-                                                   std::string(63, 'c') + "d")),
+      Track("3", std::string(64, 'n'),
+            fmt::format(R"({{"{}":1,"{}":2}})", std::string(64, 'c'), std::string(63, 'c') + "d")),
       Track("4", "select", R"({"select":1,"SELECT":2,"user":"u","Total":1,"total":2})"),
       Track("5", "🎉", R"({"🎉":1,"":2," ":3})"),
       Track("6", "rudder_discards", R"({"reason":"x"})"),
@@ -179,8 +181,8 @@ TEST_CASE_METHOD(Fixture, "hostile names and values change no other table") {
   CHECK(Load(events, 1, 2).outcome == LoadOutcome::kLoaded);
   CHECK(Ask("SELECT a FROM session_test.victim") == "1;");
   CHECK(Ask("SELECT count(*) FROM session_test.tracks") == "9;");
-  CHECK(Ask(fmt::format("SELECT {} FROM session_test.{}", std::string(63, 'c'), std::string(63, 'n'))) ==
-        "2;");
+  CHECK(Ask(fmt::format("SELECT {} FROM session_test.{}", std::string(63, 'c'),
+                        std::string(63, 'n'))) == "2;");
   CHECK(Ask("SELECT _select, _user, total FROM session_test._select") == "2|u|2;");
   CHECK(Ask("SELECT v, w, x, y FROM session_test.copy") == "\\N|\\.|a\tb\nc\\|\\\\N;");
   CHECK(Ask("SELECT count(*) FROM session_test._rudder_discards") == "1;");

@@ -133,8 +133,7 @@ StatusOr<int> Get(const Target& target, const std::string& what) {
   } else {
     Print("SOURCES\n" + SourcesTable(answer.value("sources", none)) + "\nDESTINATIONS\n" +
           DestinationsTable(answer.value("destinations", none)) + "\nCONNECTIONS\n" +
-          ConnectionsTable(answer) + "\nrevision " +
-          Text(answer, "revision") + "\n");
+          ConnectionsTable(answer) + "\nrevision " + Text(answer, "revision") + "\n");
   }
   return 0;
 }
@@ -146,21 +145,34 @@ std::string Verdict(int64_t unexplained) {
 /// One row of the audit: the sum on the left, what it must add up to, and whether it does.
 std::vector<std::string> Equation(std::string name, const Json& row, const char* passed) {
   const int64_t residual = row.value("residual", int64_t{0});
-  return {std::move(name),          Text(row, "accepted"), "+", Text(row, "produced"), "=", Text(row, passed),
-          "+", Text(row, "filtered"), "+", Text(row, "dropped"), "+", Text(row, "duplicates"),
-          "+", Text(row, "dead_lettered"), "+", Text(row, "pending"),
+  return {std::move(name),
+          Text(row, "accepted"),
+          "+",
+          Text(row, "produced"),
+          "=",
+          Text(row, passed),
+          "+",
+          Text(row, "filtered"),
+          "+",
+          Text(row, "dropped"),
+          "+",
+          Text(row, "duplicates"),
+          "+",
+          Text(row, "dead_lettered"),
+          "+",
+          Text(row, "pending"),
           Verdict(residual)};
 }
 
 StatusOr<int> Audit(const Target& target) {
   MR_ASSIGN_OR_RETURN(const Json audit, CallApiJson(target, {.path = "/api/v1/audit"}));
-  Rows sources = {{"SOURCE", "ACCEPTED", "+", "PRODUCED", "=", "PASSED ON", "+", "FILTERED", "+", "DROPPED", "+",
-                   "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
+  Rows sources = {{"SOURCE", "ACCEPTED", "+", "PRODUCED", "=", "PASSED ON", "+", "FILTERED", "+",
+                   "DROPPED", "+", "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
   for (const Json& row : audit.value("sources", Json::array())) {
     sources.push_back(Equation(Text(row, "source"), row, "passed_on"));
   }
-  Rows connections = {{"CONNECTION", "OFFERED", "+", "PRODUCED", "=", "DELIVERED", "+", "FILTERED", "+", "DROPPED", "+",
-                       "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
+  Rows connections = {{"CONNECTION", "OFFERED", "+", "PRODUCED", "=", "DELIVERED", "+", "FILTERED",
+                       "+", "DROPPED", "+", "DUPLICATES", "+", "DEAD", "+", "PENDING", ""}};
   for (const Json& row : audit.value("connections", Json::array())) {
     connections.push_back(
         Equation(Text(row, "source") + " -> " + Text(row, "destination"), row, "delivered"));
@@ -174,7 +186,8 @@ StatusOr<int> Audit(const Target& target) {
   return unexplained == 0 ? 0 : 1;
 }
 
-StatusOr<int> Tail(const Target& target, const std::string& source, const std::string& destination) {
+StatusOr<int> Tail(const Target& target, const std::string& source,
+                   const std::string& destination) {
   MR_ASSIGN_OR_RETURN(const std::string source_id, ResolveId(target, "sources", source));
   MR_ASSIGN_OR_RETURN(const std::string destination_id,
                       ResolveId(target, "destinations", destination));
@@ -192,8 +205,8 @@ StatusOr<int> Tail(const Target& target, const std::string& source, const std::s
       if (!one.contains("event")) what = "-> " + Text(one, "destination");
       const std::string at = Text(one, one.contains("at") ? "at" : "receivedAt");
       const std::string why = Text(one, one.contains("rejected") ? "rejected" : "reason");
-      Print(FormatTable({{at, fmt::format("{:<13}", Text(one, "stage")), Text(one, "messageId"), what,
-                          why}}));
+      Print(FormatTable(
+          {{at, fmt::format("{:<13}", Text(one, "stage")), Text(one, "messageId"), what, why}}));
     }
     return std::fflush(stdout) == 0;
   }));
@@ -225,7 +238,8 @@ void AddPlanCommands(CLI::App& app) {
   CLI::App* import = app.add_subcommand("import", "Take over another pipeline's configuration");
   import->require_subcommand(1);
   import->footer("Example: millrace import rudderstack workspaceConfig.json --dry-run");
-  CLI::App* rudderstack = import->add_subcommand("rudderstack", "From RudderStack's workspaceConfig.json");
+  CLI::App* rudderstack =
+      import->add_subcommand("rudderstack", "From RudderStack's workspaceConfig.json");
   const auto import_target = AddTargetOptions(rudderstack);
   const auto imported = std::make_shared<PlanArguments>();
   rudderstack->add_option("FILE", imported->file, "workspaceConfig.json")->required();
@@ -250,7 +264,8 @@ void AddViewCommands(CLI::App& app) {
   get->footer("Example: millrace get sources");
   SetWork(get, [get_target, what] { return Get(*get_target, *what); });
 
-  CLI::App* audit = app.add_subcommand("audit", "Show what became of every event; 1 when unexplained");
+  CLI::App* audit =
+      app.add_subcommand("audit", "Show what became of every event; 1 when unexplained");
   const auto audit_target = AddTargetOptions(audit);
   audit->footer("Example: millrace audit");
   SetWork(audit, [audit_target] { return Audit(*audit_target); });
@@ -262,9 +277,8 @@ void AddViewCommands(CLI::App& app) {
   tail->add_option("--source", *source, "Only of this source (name or id)");
   tail->add_option("--destination", *destination, "Only to this destination (name or id)");
   tail->footer("Example: millrace tail --source web");
-  SetWork(tail, [tail_target, source, destination] {
-    return Tail(*tail_target, *source, *destination);
-  });
+  SetWork(tail,
+          [tail_target, source, destination] { return Tail(*tail_target, *source, *destination); });
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
-#include <memory>
 #include <nlohmann/json.hpp>
+
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -45,8 +46,8 @@ StatusOr<int> Show(const Target& target, const std::string& id) {
                       CallApi(target, {.path = kPath, .query = {{"id", id}}}));
   const Json letters = Json::parse(body, nullptr, false);
   if (!letters.is_array() || letters.empty()) {
-    return Error(StatusCode::kNotFound, "there is no dead letter '{}'; see 'millrace dead-letter ls'",
-                 id);
+    return Error(StatusCode::kNotFound,
+                 "there is no dead letter '{}'; see 'millrace dead-letter ls'", id);
   }
   const int indent = target.json ? -1 : 2;
   Print(letters[0].dump(indent, ' ', false, Json::error_handler_t::replace) + "\n");
@@ -97,8 +98,8 @@ void AddDeadLetterCommands(CLI::App& app) {
   const auto redrive_target = AddTargetOptions(redrive);
   const auto which = std::make_shared<Which>();
   CLI::Option* ids = redrive->add_option("--id", which->ids, "These; may be repeated");
-  CLI::Option* destination =
-      redrive->add_option("--destination", which->destination, "All of this destination (name or id)");
+  CLI::Option* destination = redrive->add_option("--destination", which->destination,
+                                                 "All of this destination (name or id)");
   CLI::Option* all = redrive->add_flag("--all", which->all, "All");
   ids->excludes(destination)->excludes(all);
   destination->excludes(all);

@@ -1,8 +1,9 @@
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
 #include <future>
 #include <iostream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -81,8 +82,9 @@ StatusOr<int> Map(const MapArguments& arguments) {
   const Status valid = destination::ValidateConfig(type->definition, config);
   if (!valid.ok()) return Annotate(valid, arguments.config);
   MR_ASSIGN_OR_RETURN(const auto pool, script::WorkerPool::Start({}));
-  MR_ASSIGN_OR_RETURN(const auto mapper, destination::MakeMapper(type->definition, type->mapping_source,
-                                                                 config, *pool));
+  MR_ASSIGN_OR_RETURN(
+      const auto mapper,
+      destination::MakeMapper(type->definition, type->mapping_source, config, *pool));
   int number = 0;
   int code = 0;
   for (std::string line; std::getline(std::cin, line);) {
@@ -97,7 +99,8 @@ StatusOr<int> Map(const MapArguments& arguments) {
 
 void AddMapCommand(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
-      "map", "Show the requests a destination would get for events (one JSON object a line) on stdin");
+      "map",
+      "Show the requests a destination would get for events (one JSON object a line) on stdin");
   const auto arguments = std::make_shared<MapArguments>();
   command->add_option("--type", arguments->type, "Destination type")->required();
   command->add_option("--config", arguments->config, "Its configuration, a JSON file")->required();

@@ -2,9 +2,9 @@
 
 #include <cpprest/containerstream.h>
 #include <cpprest/http_client.h>
+#include <nlohmann/json.hpp>
 
 #include <chrono>
-#include <nlohmann/json.hpp>
 
 namespace millrace::cli {
 namespace {
@@ -21,7 +21,8 @@ web::http::http_response Send(const std::string& url, const RestRequest& request
   http_client client(url, config);
   web::uri_builder target(request.path);
   for (const auto& [name, value] : request.query) {
-    if (!value.empty()) target.append_query(name + "=" + web::uri::encode_data_string(value), false);
+    if (!value.empty())
+      target.append_query(name + "=" + web::uri::encode_data_string(value), false);
   }
   web::http::http_request message(request.method);
   message.set_request_uri(target.to_uri());
@@ -37,7 +38,8 @@ std::string BodyOf(const web::http::http_response& response) {
   return {bytes.begin(), bytes.end()};
 }
 
-/// What the server says against the request: the message of its JSON answer, else the answer itself.
+/// What the server says against the request: the message of its JSON answer, else the answer
+/// itself.
 Status Refusal(int http_status, const std::string& body) {
   const auto json = nlohmann::json::parse(body, nullptr, false);
   if (json.is_object() && json.contains("error") && json["error"].is_object() &&
@@ -56,15 +58,16 @@ Result Guarded(const std::string& url, const std::function<Result()>& call) {
   try {
     return call();
   } catch (const web::uri_exception&) {
-    return Error(StatusCode::kInvalidArgument, "'{}' is not a URL; give one like http://127.0.0.1:8080",
-                 url);
+    return Error(StatusCode::kInvalidArgument,
+                 "'{}' is not a URL; give one like http://127.0.0.1:8080", url);
   } catch (const std::invalid_argument&) {
-    return Error(StatusCode::kInvalidArgument, "'{}' is not a URL; give one like http://127.0.0.1:8080",
-                 url);
+    return Error(StatusCode::kInvalidArgument,
+                 "'{}' is not a URL; give one like http://127.0.0.1:8080", url);
   } catch (const web::http::http_exception& e) {
-    return Error(StatusCode::kUnavailable,
-                 "no Millrace answers at {} ({}); start it with 'millrace up' or name another with --url",
-                 url, e.what());
+    return Error(
+        StatusCode::kUnavailable,
+        "no Millrace answers at {} ({}); start it with 'millrace up' or name another with --url",
+        url, e.what());
   } catch (const std::exception& e) {
     return Error(StatusCode::kInternal, "the call to {} failed: {}", url, e.what());
   }

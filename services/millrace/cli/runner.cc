@@ -1,8 +1,9 @@
 #include "services/millrace/cli/runner.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <nlohmann/json.hpp>
+
+#include <cstdio>
 #include <utility>
 
 #include "libs/base/file.h"
@@ -25,10 +26,13 @@ void SetWork(CLI::App* command, Work work) {
 
 std::shared_ptr<Target> AddTargetOptions(CLI::App* command) {
   auto target = std::make_shared<Target>();
-  command->add_option("--url", target->url, "The server")->envname("MILLRACE_URL")->capture_default_str();
+  command->add_option("--url", target->url, "The server")
+      ->envname("MILLRACE_URL")
+      ->capture_default_str();
   command->add_option("--token", target->token, "API token; else from the data folder")
       ->envname("MILLRACE_TOKEN");
-  command->add_option("--data-dir", target->data_dir, "The server's data folder, for its api-token");
+  command->add_option("--data-dir", target->data_dir,
+                      "The server's data folder, for its api-token");
   command->add_flag("--json", target->json, "Print the server's answer as it is");
   return target;
 }
@@ -89,6 +93,8 @@ std::string Text(const Json& object, const char* name) {
   return found->dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void Print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
 
 }  // namespace millrace::cli

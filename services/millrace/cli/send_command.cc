@@ -1,7 +1,8 @@
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "libs/base/clock.h"
@@ -25,9 +26,7 @@ struct SendArguments {
 };
 
 Json MakeEvent(const SendArguments& arguments, int index) {
-  Json event = {{"type", arguments.type},
-                {"messageId", NewUuid()},
-                {"userId", arguments.user}};
+  Json event = {{"type", arguments.type}, {"messageId", NewUuid()}, {"userId", arguments.user}};
   if (arguments.type == "track") event["event"] = arguments.event;
   if (arguments.type == "page" || arguments.type == "screen") event["name"] = arguments.event;
   const char* details = arguments.type == "identify" ? "traits" : "properties";
@@ -81,7 +80,8 @@ void AddSendCommand(CLI::App& app) {
       ->envname("MILLRACE_URL")
       ->capture_default_str();
   command->add_flag("--json", target->json, "Print the result as JSON");
-  command->footer("Example: millrace send --write-key WRITE_KEY --event 'Order Completed' --count 10");
+  command->footer(
+      "Example: millrace send --write-key WRITE_KEY --event 'Order Completed' --count 10");
   SetWork(command, [target, arguments] { return Send(*target, *arguments); });
 }
 

@@ -9,14 +9,16 @@ namespace {
 
 /// Characters as a terminal counts them, not bytes: all but UTF-8's continuation bytes.
 size_t Width(const std::string& cell) {
-  return static_cast<size_t>(std::count_if(
-      cell.begin(), cell.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(cell.begin(), cell.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
 }
 
 bool IsNumber(const std::string& cell) {
   const size_t sign = !cell.empty() && cell.front() == '-' ? 1 : 0;
-  return cell.size() > sign && std::all_of(cell.begin() + static_cast<std::ptrdiff_t>(sign), cell.end(),
-                                           [](unsigned char c) { return std::isdigit(c) != 0; });
+  return cell.size() > sign &&
+         std::all_of(cell.begin() + static_cast<std::ptrdiff_t>(sign), cell.end(),
+                     [](unsigned char c) { return std::isdigit(c) != 0; });
 }
 
 struct Column {

@@ -6,7 +6,8 @@ class App;
 
 namespace millrace::cli {
 
-/// Adds the group `transform`: `test` and `run` work without a server, the others are clients of the API.
+/// Adds the group `transform`: `test` and `run` work without a server, the others are clients of
+/// the API.
 void AddTransformCommands(CLI::App& app);
 
 void AddTransformTest(CLI::App& group);
