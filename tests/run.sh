@@ -2,16 +2,20 @@
 # All that CI runs: installs what is missing, builds, checks style, runs the unit tests, then the tests that
 # need real servers, which it starts and stops itself. The last line is 'N passed, N failed'.
 #   --fast   unit tests and goldens only
+#   --long   also what takes longer (fault cases at full length, 30 simulated days, a soak): about 2 hours; what
+#            each printed is written to tests/results/
 # With MILLRACE_PRESET=asan or tsan in the environment it builds and tests with sanitizers.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 fast=0
+long=0
 case "${1:-}" in
   "") ;;
   --fast) fast=1 ;;
+  --long) long=1 ;;
   *)
-    echo "usage: $0 [--fast]" >&2
+    echo "usage: $0 [--fast | --long]" >&2
     exit 2
     ;;
 esac
@@ -170,4 +174,31 @@ for scenario in tests/end_to_end/scenario_*.py; do
   [ -e "$scenario" ] || continue
   check "$(basename "$scenario" .py)" python3 "$scenario" --build "$build" --work "$work/$(basename "$scenario" .py)"
 done
+
+# keep NAME: what the step just run printed becomes tests/results/NAME.txt.
+keep() {
+  mkdir -p tests/results
+  {
+    echo "$(date -u +%F) $(git rev-parse --short HEAD), $(nproc) cores, $(uname -sr)"
+    cat "$work/step.log"
+  } >"tests/results/$1.txt"
+}
+
+begin "faults"
+for fault in tests/faults/fault_*.py; do
+  name=$(basename "$fault" .py)
+  if [ "$long" = 1 ]; then
+    check "$name (long)" python3 "$fault" --build "$build" --work "$work/$name" --long
+    keep "$name"
+  else
+    check "$name" python3 "$fault" --build "$build" --work "$work/$name"
+  fi
+done
+if [ "$long" = 1 ]; then
+  begin "endurance"
+  for name in soak recovery-after-500s stuck-10000; do
+    check "$name" python3 tests/load/cases.py --build "$build" "$name"
+    keep "$name"
+  done
+fi
 finish

@@ -129,7 +129,8 @@ class Sender:
 
 
 class Sink:
-    """An HTTP server that takes any request, answers 200, and keeps (path, event, time) of each JSON body."""
+    """An HTTP server that takes any request, answers 200, and keeps (path, event, time) of each JSON body that it
+    took. `answer` may say otherwise."""
 
     def __init__(self, ledger, port=0):
         self.ledger = open(ledger, "a", buffering=1 << 16)
@@ -168,27 +169,38 @@ class Sink:
                         return
                     body = self.buffer[end + 4:end + 4 + length]
                     self.buffer = self.buffer[end + 4 + length:]
-                    sink._take(head.split(" ", 2)[1], body)
-                    self.transport.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nok" % sink.status)
+                    status, headers, delay = sink._take(head.split(" ", 2)[1], body)
+                    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+                    reply = f"HTTP/1.1 {status} X\r\n{lines}Content-Length: 2\r\n\r\nok".encode()
+                    if delay == 0:
+                        self.transport.write(reply)
+                    elif delay is not None:
+                        sink.loop.call_later(delay, self.transport.write, reply)
 
         self.loop.run_until_complete(self.loop.create_server(Connection, sock=self.socket))
         self.loop.run_forever()
+
+    def answer(self, path, event):
+        """Status, further headers, and the seconds until the answer goes out (None: it never does)."""
+        return self.status, {}, 0
 
     def _take(self, path, body):
         try:
             event = json.loads(body)
         except ValueError:
             event = {}
+        answer = self.answer(path, event)
         message = event.get("messageId")
         properties = event.get("properties") or {}
         row = (path, message, event.get("userId"), properties.get("seq"), time.time())
         self.ledger.write(json.dumps(row) + "\n")
         with self.changed:
-            if self.status == 200:
+            if answer[0] == 200 and answer[2] is not None:
                 self.arrived.append(row)
                 if len(self.bodies) < 1000:
                     self.bodies.setdefault(message, event)
             self.changed.notify_all()
+        return answer
 
     def wait_for(self, condition, timeout):
         """Waits until condition(self) holds; False after `timeout` seconds."""

@@ -5,52 +5,14 @@ import argparse
 import http.client
 import json
 import os
-import shutil
 import subprocess
-import sys
-import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../end_to_end"))
-from common import wait_for_write_key  # noqa: E402
-from oracle import Sink  # noqa: E402
-from stack import OneProcess, Services, cpu_seconds, free_port, rss_mb  # noqa: E402
-
-WRITE_KEY = "loadkey"
-SOURCE = {"name": "load", "type": "HTTP", "writeKey": WRITE_KEY}
-
-
-class Bench:
-    def __init__(self, build):
-        self.build = build
-        self.load = os.path.join(build, "tests/load/millrace-load")
-        self.work = tempfile.mkdtemp(prefix="millrace-load.")
-        self.started = []
-
-    def up(self, workspace, *settings):
-        stack = OneProcess(self.build, os.path.join(self.work, f"up{len(self.started)}"),
-                           ["router.allowed_networks=[127.0.0.0/8]", *settings])
-        self.started.append(stack)
-        stack.start()
-        stack.apply(workspace)
-        return stack
-
-    def send(self, stack, events, batch, event_bytes=512):
-        out = subprocess.run([self.load, "send", str(stack.port), WRITE_KEY, f"events={events}", f"batch={batch}",
-                              f"bytes={event_bytes}"],
-                             capture_output=True, text=True, check=True).stdout
-        return json.loads(out)
-
-    def close(self):
-        for stack in self.started:
-            stack.stop()
-        shutil.rmtree(self.work, ignore_errors=True)
-
-
-def result(events, cpu, seconds, p50, p99, rss):
-    return {"events_per_cpu_second": round(events / cpu) if cpu else 0,
-            "events_per_second": round(events / seconds) if seconds else 0,
-            "p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "rss_mb": round(rss, 1)}
+from bench import SOURCE, WRITE_KEY, Bench, LoadSink, result, webhook_workspace
+from common import wait_for_write_key
+from endurance import recovery_after_500s, soak, stuck_10000
+from oracle import Sink
+from stack import OneProcess, Services, cpu_seconds, free_port, rss_mb
 
 
 def gateway(bench, events, batch):
@@ -90,13 +52,12 @@ class WebhookRun:
     """A stack whose webhook is a sink of its own: events go through it in rounds, one request each."""
 
     def __init__(self, bench, workspace, event_bytes):
-        self.bench, self.event_bytes, self.port = bench, event_bytes, free_port()
-        self.sink = subprocess.Popen([bench.load, "sink", str(self.port)], stdout=subprocess.PIPE)
-        self.sink.stdout.readline()
+        self.bench, self.event_bytes = bench, event_bytes
+        self.sink = LoadSink(bench)
         self.wanted = self.events = 0
         self.cpu = self.seconds = 0.0
         try:
-            self.stack = bench.up(workspace(self.port))
+            self.stack = bench.up(workspace(self.sink.port))
             self._send(5_000)  # warm
         except BaseException:
             self.close()
@@ -105,14 +66,8 @@ class WebhookRun:
     def _send(self, events):
         sent = self.bench.send(self.stack, events, 20, self.event_bytes)
         self.wanted += events
-        while self._count() < self.wanted:
-            time.sleep(0.02)
+        self.sink.wait_for(self.wanted)
         return sent
-
-    def _count(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        connection.request("GET", "/count")
-        return json.loads(connection.getresponse().read())["count"]
 
     def round(self, events):
         before, started = cpu_seconds(self.stack.pids()), time.monotonic()
@@ -126,8 +81,7 @@ class WebhookRun:
                       rss_mb(self.stack.pids()))
 
     def close(self):
-        self.sink.kill()
-        self.sink.wait()
+        self.sink.close()
 
 
 def end_to_end_webhook(bench):
@@ -192,13 +146,6 @@ def rules_against_scripts(bench):
         figures[name] = transform(bench, f"rule-{name}", 1_500_000)
         times[name] = round(figures[name]["events_per_cpu_second"] / script["events_per_cpu_second"], 1)
     return {**figures[min(times, key=times.get)], **{f"times_{name}": ratio for name, ratio in times.items()}}
-
-
-def webhook_workspace(port):
-    return {"sources": [SOURCE],
-            "destinations": [{"name": "hook", "type": "WEBHOOK",
-                              "config": {"webhookUrl": f"http://127.0.0.1:{port}/hook", "webhookMethod": "POST"}}],
-            "connections": [{"source": "load", "destination": "hook"}]}
 
 
 def end_to_end_postgres(bench):
@@ -281,22 +228,27 @@ CASES = {
     "rule-drop": lambda bench: transform(bench, "rule-drop", 5_000_000),
     "rule-rename": lambda bench: transform(bench, "rule-rename", 5_000_000),
     "rules-against-scripts": rules_against_scripts,
+    "recovery-after-500s": recovery_after_500s,
+    "stuck-10000": stuck_10000,
     "idle": idle,
 }
+LONG_CASES = {"soak": soak}  # only when named
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", required=True)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--tools", help="build folder of the load tools, when Millrace's is of another version")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join({**CASES, **LONG_CASES}))
     arguments = parser.parse_args()
+    known = {**CASES, **LONG_CASES}
     for name in arguments.cases or CASES:
-        if name not in CASES:
-            parser.error(f"there is no case '{name}'; the cases are {', '.join(CASES)}")
-        bench = Bench(arguments.build)
+        if name not in known:
+            parser.error(f"there is no case '{name}'; the cases are {', '.join(known)}")
+        bench = Bench(arguments.build, arguments.tools or arguments.build)
         try:
-            figures = {"case": name, **CASES[name](bench)}
+            figures = {"case": name, **known[name](bench)}
         finally:
             bench.close()
         if arguments.json:

@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <string>
 #include <string_view>
@@ -67,7 +68,9 @@ struct SendOptions {
   int batch = 1;
   int connections = 64;
   int users = 1000;
+  int stuck = 0;  // of the users: named stuck-N, so that a sink can refuse them
   int event_bytes = 512;
+  long rate = 0;  // events a second; 0 = as fast as they are answered
   std::string prefix = NewUuid();
 };
 
@@ -79,14 +82,17 @@ class Sender {
     epoll_ = epoll_create1(0);
     const auto start = SteadyClock::now();
     connections_.resize(static_cast<size_t>(options_.connections));
+    due_ = last_answer_ = start;
     for (size_t i = 0; i < connections_.size(); ++i) {
       Connect(i);
-      SendNext(i);
+      idle_.push_back(i);
     }
     std::vector<epoll_event> ready(256);
     while (open_ > 0) {
-      const int count = epoll_wait(epoll_, ready.data(), static_cast<int>(ready.size()), 10'000);
-      if (count == 0) Die("no answer for 10 s");
+      SendDue();
+      const int count = epoll_wait(epoll_, ready.data(), static_cast<int>(ready.size()), Wait());
+      if (count > 0) last_answer_ = SteadyClock::now();
+      if (SteadyClock::now() - last_answer_ > std::chrono::seconds(10)) Die("no answer for 10 s");
       for (int i = 0; i < count; ++i) Read(ready[static_cast<size_t>(i)].data.u64);
     }
     Report(std::chrono::duration<double>(SteadyClock::now() - start).count());
@@ -99,6 +105,23 @@ class Sender {
     int events = 0;
     SteadyClock::time_point sent_at;
   };
+
+  /// Gives the connections that wait for it their next request, as the rate allows.
+  void SendDue() {
+    while (!idle_.empty() && (options_.rate == 0 || SteadyClock::now() >= due_)) {
+      const size_t index = idle_.front();
+      idle_.pop_front();
+      SendNext(index);
+      if (options_.rate == 0) continue;
+      due_ += std::chrono::nanoseconds(1'000'000'000L * options_.batch / options_.rate);
+    }
+  }
+
+  int Wait() const {
+    if (options_.rate == 0 || idle_.empty()) return 10'000;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(due_ - SteadyClock::now());
+    return static_cast<int>(std::clamp<long>(left.count(), 0, 10'000));
+  }
 
   void Connect(size_t index) {
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -116,11 +139,13 @@ class Sender {
 
   std::string Event() {
     const long number = sent_++;
+    const long user = number % options_.users;
     std::string event = fmt::format(
-        R"({{"type":"track","event":"Order Completed","userId":"user-{}","messageId":"{}-{}",)"
+        R"({{"type":"track","event":"Order Completed","userId":"{}-{}","messageId":"{}-{}",)"
         R"("originalTimestamp":"2026-11-24T00:00:00.000Z","context":{{"library":{{"name":"load",)"
         R"("version":"1.0"}},"locale":"en-GB"}},"properties":{{"seq":{},"price":{}.5,"label":")",
-        number % options_.users, options_.prefix, number, number, number % 100);
+        user < options_.stuck ? "stuck" : "user", user, options_.prefix, number, number,
+        number % 100);
     const size_t end = static_cast<size_t>(options_.event_bytes) - 3;
     if (event.size() < end) event.append(end - event.size(), 'x');
     return event + "\"}}";
@@ -176,7 +201,7 @@ class Sender {
                                 SteadyClock::now() - connection.sent_at)
                                 .count());
     connection.in.erase(0, size);
-    SendNext(index);
+    idle_.push_back(index);
   }
 
   void Report(double seconds) {
@@ -201,12 +226,17 @@ class Sender {
   long sent_ = 0;
   long requests_ = 0;
   long accepted_ = 0;
+  SteadyClock::time_point due_;  // of the next request, with a rate
+  SteadyClock::time_point last_answer_;
+  std::deque<size_t> idle_;  // connections without a request under way
   std::vector<Connection> connections_;
   std::vector<long> latencies_us_;
   std::map<int, long> statuses_;
 };
 
-/// Answers GET /count with {"count": n}, all else with 200 and counts it.
+/// A tool: answers with 200 and counts. `GET /refuse/STATUS/TEXT` makes it answer STATUS to what
+/// holds TEXT in its body (empty: to all) from then on, 0 for STATUS ends that; `GET /count` tells
+/// {"count", "refused"}.
 class Sink {
  public:
   [[noreturn]] void Run(int port) {
@@ -255,10 +285,7 @@ class Sink {
     in.append(buffer, static_cast<size_t>(got));
     std::string out;
     for (size_t size = MessageSize(in); size > 0; size = MessageSize(in)) {
-      const bool asks = in.rfind("GET /count", 0) == 0;
-      if (!asks) ++count_;
-      const std::string body = asks ? fmt::format("{{\"count\":{}}}", count_) : "ok";
-      out += fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.size(), body);
+      out += Answer(std::string_view(in).substr(0, size));
       in.erase(0, size);
     }
     if (!out.empty() && send(fd, out.data(), out.size(), MSG_NOSIGNAL) < 0) {
@@ -267,15 +294,38 @@ class Sink {
     }
   }
 
+  std::string Answer(std::string_view request) {
+    std::string body = "ok";
+    int status = 200;
+    constexpr std::string_view kRefuse = "GET /refuse/";
+    if (request.rfind("GET /count", 0) == 0) {
+      body = fmt::format(R"({{"count":{},"refused":{}}})", count_, refused_);
+    } else if (request.rfind(kRefuse, 0) == 0) {
+      const std::string_view rest = request.substr(kRefuse.size());
+      const size_t slash = std::min(rest.find('/'), rest.size() - 1);
+      refusal_ = std::atoi(std::string(rest.substr(0, slash)).c_str());
+      refused_text_ = rest.substr(slash + 1, rest.find(' ') - slash - 1);
+    } else if (refusal_ != 0 && request.find(refused_text_) != std::string_view::npos) {
+      status = refusal_;
+      ++refused_;
+    } else {
+      ++count_;
+    }
+    return fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\n\r\n{}", status, body.size(), body);
+  }
+
   std::map<int, std::string> pending_;
+  std::string refused_text_;
+  int refusal_ = 0;
   long count_ = 0;
+  long refused_ = 0;
 };
 
 int Usage() {
   fmt::print(
       stderr,
       "usage: millrace-load send PORT WRITE_KEY [events=N] [batch=N] [connections=N] [users=N] "
-      "[bytes=N]\n       millrace-load sink [PORT]\n");
+      "[stuck=N] [bytes=N] [rate=N]\n       millrace-load sink [PORT]\n");
   return 2;
 }
 
@@ -300,6 +350,10 @@ int Main(int argc, char** argv) {
       options.users = static_cast<int>(value);
     else if (name == "bytes")
       options.event_bytes = static_cast<int>(value);
+    else if (name == "stuck")
+      options.stuck = static_cast<int>(value);
+    else if (name == "rate")
+      options.rate = value;
     else
       return Usage();
   }
