@@ -59,9 +59,12 @@ struct RecordBatch {
 
 struct TopicOptions {
   int32_t partitions = 1;
-  /// Records older than this go, once every group has read them. 0 = the backend's default (7
-  /// days).
+  /// Records older than this go. 0 = the backend's default (7 days). Of no meaning with `readers`.
   std::chrono::milliseconds retention{0};
+  /// The groups that must have read a record before it goes; then it goes soon, whatever its age,
+  /// and before that never. Other groups do not hold a record back. The log forgets `readers` when
+  /// it ends: until EnsureTopic is called again, nothing of the topic goes for having been read.
+  std::vector<std::string> readers;
 };
 
 /// Offset of the next record to read, with a note of the committer's own (at most 4,000 bytes).
@@ -75,6 +78,19 @@ struct PartitionInfo {
   int32_t partition = 0;
   int64_t begin_offset = 0;  // oldest record still there
   int64_t end_offset = 0;    // offset the next record will get
+};
+
+/// The bytes that a log keeps because of one topic.
+struct TopicUsage {
+  std::string topic;
+  uint64_t bytes = 0;
+};
+
+/// How full a log is. A log on a cluster says 0 and nothing: the cluster's operator looks there.
+struct LogUsage {
+  uint64_t quota_bytes = 0;        // that it may hold
+  uint64_t used_bytes = 0;         // that it holds, with what is freed but not given back yet
+  std::vector<TopicUsage> topics;  // by name
 };
 
 /// Called once, from the log's own thread; must not block.
@@ -181,16 +197,25 @@ class EventLog {
   EventLog& operator=(const EventLog&) = delete;
   virtual ~EventLog() = default;
 
-  /// Makes the topic unless it exists. An existing topic keeps its partitions.
+  /// Makes the topic unless it exists. An existing topic keeps its partitions; its retention and
+  /// readers become those of `options`.
   virtual Status EnsureTopic(const std::string& topic, const TopicOptions& options) = 0;
   /// Forgets a topic and its records; OK when there is none.
   virtual Status DeleteTopic(const std::string& topic) = 0;
+  /// Frees the records before `before_offset`, read or not; those from there on, which may be the
+  /// end or beyond, stay. Durable when it returns OK. kNotFound: no such topic or partition.
+  virtual Status Trim(const TopicPartition& partition, int64_t before_offset) = 0;
   /// kNotFound when there is no such topic.
   virtual StatusOr<std::vector<PartitionInfo>> Describe(const std::string& topic) = 0;
   /// The group's committed offsets for the topic; partitions without one have offset -1.
   virtual StatusOr<std::vector<CommittedOffset>> Committed(const std::string& group,
                                                            const std::string& topic) = 0;
   virtual StatusOr<std::vector<std::string>> ListTopics() = 0;
+  /// Cheap enough to be asked each second with thousands of topics.
+  virtual StatusOr<LogUsage> Usage() = 0;
+  /// Names this log for good, from when its folder or cluster was made: what is kept beside it (a
+  /// position, a copy) belongs to the log of that name only.
+  virtual StatusOr<std::string> Id() = 0;
 
   virtual StatusOr<std::unique_ptr<Appender>> NewAppender() = 0;
   virtual StatusOr<std::unique_ptr<Consumer>> NewConsumer(const ConsumerOptions& options) = 0;

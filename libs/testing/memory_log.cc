@@ -21,7 +21,10 @@ class MemoryLog::MemoryAppender final : public event_log::Appender {
 
 Status MemoryLog::EnsureTopic(const std::string& topic, const event_log::TopicOptions& options) {
   MutexLock lock(mu_);
-  topics_.emplace(topic, options.partitions);
+  const auto [found, made] = topics_.try_emplace(topic, Topic{options});
+  const int32_t partitions = found->second.options.partitions;
+  found->second.options = options;
+  found->second.options.partitions = partitions;
   return OkStatus();
 }
 
@@ -32,13 +35,43 @@ Status MemoryLog::DeleteTopic(const std::string& topic) {
   return OkStatus();
 }
 
+Status MemoryLog::Trim(const event_log::TopicPartition& partition, int64_t before_offset) {
+  MutexLock lock(mu_);
+  const auto found = topics_.find(partition.topic);
+  if (found == topics_.end() || partition.partition < 0 ||
+      partition.partition >= found->second.options.partitions) {
+    return Error(StatusCode::kNotFound, "no partition {} of `{}`", partition.partition,
+                 partition.topic);
+  }
+  if (partition.partition != 0) return OkStatus();  // all records are shown in the first one
+  int64_t& begin = found->second.begin;
+  std::erase_if(records_, [&](const Stored& record) {
+    if (record.topic != partition.topic || begin >= before_offset) return false;
+    ++begin;
+    return true;
+  });
+  return OkStatus();
+}
+
+StatusOr<event_log::LogUsage> MemoryLog::Usage() {
+  MutexLock lock(mu_);
+  return usage_;
+}
+
+StatusOr<std::string> MemoryLog::Id() {
+  return "memory";
+}
+
 StatusOr<std::vector<event_log::PartitionInfo>> MemoryLog::Describe(const std::string& topic) {
   MutexLock lock(mu_);
   const auto found = topics_.find(topic);
   if (found == topics_.end()) return Error(StatusCode::kNotFound, "no topic `{}`", topic);
   std::vector<event_log::PartitionInfo> partitions;
-  for (int32_t i = 0; i < found->second; ++i) partitions.push_back({.partition = i});
+  for (int32_t i = 0; i < found->second.options.partitions; ++i) {
+    partitions.push_back({.partition = i});
+  }
   // Which partition a record went to is not kept: all are shown in the first one.
+  partitions[0].begin_offset = partitions[0].end_offset = found->second.begin;
   for (const Stored& record : records_) {
     if (record.topic == topic) ++partitions[0].end_offset;
   }
@@ -53,7 +86,7 @@ StatusOr<std::vector<event_log::CommittedOffset>> MemoryLog::Committed(const std
 StatusOr<std::vector<std::string>> MemoryLog::ListTopics() {
   MutexLock lock(mu_);
   std::vector<std::string> names;
-  for (const auto& [name, partitions] : topics_) names.push_back(name);
+  for (const auto& [name, topic] : topics_) names.push_back(name);
   return names;
 }
 
@@ -68,6 +101,18 @@ StatusOr<std::unique_ptr<event_log::Consumer>> MemoryLog::NewConsumer(
 
 StatusOr<std::unique_ptr<event_log::Transaction>> MemoryLog::NewTransaction(const std::string&) {
   return MakeStatus(StatusCode::kUnimplemented, "the memory log has no transactions");
+}
+
+void MemoryLog::SetUsage(event_log::LogUsage usage) {
+  MutexLock lock(mu_);
+  usage_ = std::move(usage);
+}
+
+std::optional<event_log::TopicOptions> MemoryLog::options(const std::string& topic) const {
+  MutexLock lock(mu_);
+  const auto found = topics_.find(topic);
+  if (found == topics_.end()) return std::nullopt;
+  return found->second.options;
 }
 
 std::vector<MemoryLog::Stored> MemoryLog::records() const {

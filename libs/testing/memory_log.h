@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,10 +23,13 @@ class MemoryLog final : public event_log::EventLog {
 
   Status EnsureTopic(const std::string& topic, const event_log::TopicOptions& options) override;
   Status DeleteTopic(const std::string& topic) override;
+  Status Trim(const event_log::TopicPartition& partition, int64_t before_offset) override;
   StatusOr<std::vector<event_log::PartitionInfo>> Describe(const std::string& topic) override;
   StatusOr<std::vector<event_log::CommittedOffset>> Committed(const std::string& group,
                                                               const std::string& topic) override;
   StatusOr<std::vector<std::string>> ListTopics() override;
+  StatusOr<event_log::LogUsage> Usage() override;
+  StatusOr<std::string> Id() override;
   StatusOr<std::unique_ptr<event_log::Appender>> NewAppender() override;
   StatusOr<std::unique_ptr<event_log::Consumer>> NewConsumer(
       const event_log::ConsumerOptions& options) override;
@@ -41,13 +45,23 @@ class MemoryLog final : public event_log::EventLog {
   void Hold();
   /// Answers what waits, and from now on at once.
   void Release();
+  /// What Usage says from now on.
+  void SetUsage(event_log::LogUsage usage);
+  /// What EnsureTopic was last asked for; nothing when there is no such topic.
+  std::optional<event_log::TopicOptions> options(const std::string& topic) const;
 
  private:
   class MemoryAppender;
   void Append(std::span<const event_log::TopicRecord> records, event_log::Done done);
 
+  struct Topic {
+    event_log::TopicOptions options;
+    int64_t begin = 0;  // so many were trimmed
+  };
+
   mutable Mutex mu_;
-  std::map<std::string, int32_t> topics_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, Topic> topics_ ABSL_GUARDED_BY(mu_);
+  event_log::LogUsage usage_ ABSL_GUARDED_BY(mu_);
   std::vector<Stored> records_ ABSL_GUARDED_BY(mu_);
   std::vector<event_log::Done> waiting_ ABSL_GUARDED_BY(mu_);
   Status failure_ ABSL_GUARDED_BY(mu_);

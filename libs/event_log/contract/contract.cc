@@ -26,6 +26,7 @@ void Run(const Factory& make) {
   std::vector<Case> cases = ConsumerCases();
   std::ranges::copy(GroupCases(), std::back_inserter(cases));
   std::ranges::copy(TransactionCases(), std::back_inserter(cases));
+  std::ranges::copy(TopicCases(), std::back_inserter(cases));
   for (const Case& c : cases) {
     DYNAMIC_SECTION(c.name) {
       const std::unique_ptr<EventLog> log = make();

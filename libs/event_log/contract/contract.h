@@ -29,6 +29,7 @@ struct Case {
 std::vector<Case> ConsumerCases();
 std::vector<Case> GroupCases();
 std::vector<Case> TransactionCases();
+std::vector<Case> TopicCases();
 
 /// A record read, copied out of its batch.
 struct Read {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <thread>
 
+#include "libs/event_log/kafka/admin.h"
 #include "libs/event_log/kafka/appender.h"
 #include "libs/event_log/kafka/cluster.h"
 #include "libs/event_log/kafka/consumer.h"
@@ -12,44 +13,17 @@
 namespace millrace::event_log {
 namespace {
 
+using kafka::AdminOptions;
 using kafka::Cluster;
+using kafka::Event;
+using kafka::kRequestMs;
+using kafka::NewAdminOptions;
+using kafka::Request;
 using kafka::ToStatus;
 using std::chrono::steady_clock;
 
-constexpr int kRequestMs = 15'000;
 constexpr std::chrono::seconds kPropagation{30};
 constexpr std::chrono::milliseconds kPropagationStep{50};
-
-struct EventDeleter {
-  void operator()(rd_kafka_event_t* event) const { rd_kafka_event_destroy(event); }
-};
-using Event = std::unique_ptr<rd_kafka_event_t, EventDeleter>;
-
-struct OptionsDeleter {
-  void operator()(rd_kafka_AdminOptions_t* options) const {
-    rd_kafka_AdminOptions_destroy(options);
-  }
-};
-using AdminOptions = std::unique_ptr<rd_kafka_AdminOptions_t, OptionsDeleter>;
-
-AdminOptions NewAdminOptions(const Cluster& cluster, rd_kafka_admin_op_t operation) {
-  AdminOptions options(rd_kafka_AdminOptions_new(cluster.admin(), operation));
-  char reason[256];
-  rd_kafka_AdminOptions_set_request_timeout(options.get(), kRequestMs, reason, sizeof reason);
-  return options;
-}
-
-/// Starts an admin request by `send(queue)` and waits for its answer.
-template <typename Send>
-StatusOr<Event> Request(const Cluster& cluster, std::string_view what, Send&& send) {
-  const kafka::Queue queue(rd_kafka_queue_new(cluster.admin()));
-  send(queue.get());
-  Event event(rd_kafka_queue_poll(queue.get(), kRequestMs + 1000));
-  if (event == nullptr) return Error(StatusCode::kUnavailable, "kafka: {}: no answer", what);
-  MR_RETURN_IF_ERROR(
-      ToStatus(rd_kafka_event_error(event.get()), what, rd_kafka_event_error_string(event.get())));
-  return event;
-}
 
 rd_kafka_resp_err_t FirstTopicError(const rd_kafka_topic_result_t** results, size_t count) {
   return count == 0 ? RD_KAFKA_RESP_ERR_NO_ERROR : rd_kafka_topic_result_error(results[0]);
@@ -61,18 +35,19 @@ class KafkaLog final : public EventLog {
 
   Status EnsureTopic(const std::string& topic, const TopicOptions& options) override {
     const StatusOr<int32_t> have = cluster_->FetchPartitionCount(topic);
-    if (have.ok() || have.status().code() != StatusCode::kNotFound) return have.status();
-
     const std::string name = cluster_->FullName(topic);
+    const kafka::TopicSettings settings = kafka::SettingsOf(options);
+    if (have.ok()) return kafka::AlterTopic(*cluster_, name, settings);
+    if (have.status().code() != StatusCode::kNotFound) return have.status();
+
     char reason[256];
     rd_kafka_NewTopic_t* request =
         rd_kafka_NewTopic_new(name.c_str(), options.partitions,
                               cluster_->options().replication_factor, reason, sizeof reason);
     if (request == nullptr)
       return Error(StatusCode::kInvalidArgument, "kafka: {}: {}", name, reason);
-    if (options.retention.count() > 0) {
-      rd_kafka_NewTopic_set_config(request, "retention.ms",
-                                   std::to_string(options.retention.count()).c_str());
+    for (const auto& [key, value] : settings) {
+      rd_kafka_NewTopic_set_config(request, key.c_str(), value.c_str());
     }
     const AdminOptions admin = NewAdminOptions(*cluster_, RD_KAFKA_ADMIN_OP_CREATETOPICS);
     const StatusOr<Event> answer =
@@ -109,6 +84,35 @@ class KafkaLog final : public EventLog {
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return OkStatus();
     MR_RETURN_IF_ERROR(ToStatus(code, "deleting " + name));
     return WaitUntilShown(topic, false);
+  }
+
+  Status Trim(const TopicPartition& partition, int64_t before_offset) override {
+    MR_ASSIGN_OR_RETURN(const int32_t partitions, cluster_->FetchPartitionCount(partition.topic));
+    const std::string name = cluster_->FullName(partition.topic);
+    if (partition.partition < 0 || partition.partition >= partitions) {
+      return Error(StatusCode::kNotFound, "kafka: {} has no partition {}", name,
+                   partition.partition);
+    }
+    int64_t begin = 0;
+    int64_t end = 0;
+    MR_RETURN_IF_ERROR(
+        ToStatus(rd_kafka_query_watermark_offsets(cluster_->admin(), name.c_str(),
+                                                  partition.partition, &begin, &end, kRequestMs),
+                 name));
+    const int64_t before = std::min(before_offset, end);
+    if (before <= begin) return OkStatus();
+    return kafka::DeleteRecords(*cluster_, partition, before);
+  }
+
+  StatusOr<LogUsage> Usage() override { return LogUsage{}; }
+
+  StatusOr<std::string> Id() override {
+    char* const id = rd_kafka_clusterid(cluster_->admin(), kRequestMs);
+    if (id == nullptr) return Error(StatusCode::kUnavailable, "kafka: the cluster has no id");
+    // Two prefixes in a cluster are two logs.
+    const std::string name = cluster_->FullName(id);
+    rd_kafka_mem_free(cluster_->admin(), id);
+    return name;
   }
 
   StatusOr<std::vector<PartitionInfo>> Describe(const std::string& topic) override {

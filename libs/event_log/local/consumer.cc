@@ -237,6 +237,8 @@ std::vector<LocalConsumer::Fetch> LocalConsumer::Plan(const PollLimits& limits) 
   for (size_t i = 0; i < positions_.size(); ++i) {
     Position* const position = positions_[(first_ + i) % positions_.size()].get();
     if (position->paused) continue;
+    // A trim may have cut a block in two.
+    position->next = std::max(position->next, position->state().begin);
     if (records >= limits.max_records || bytes >= limits.max_bytes) break;
     if (!position->block.rest.empty()) {
       fetches.push_back({position, nullptr, {}});
@@ -247,7 +249,7 @@ std::vector<LocalConsumer::Fetch> LocalConsumer::Plan(const PollLimits& limits) 
     const int64_t from = position->block.rest.empty()
                              ? position->next
                              : std::max(position->next, position->block.end);
-    for (auto entry = LocalLog::FindEntry(partition, std::max(from, partition.begin));
+    for (auto entry = LocalLog::FindEntry(partition, from);
          entry != partition.index.end() && records < limits.max_records && bytes < limits.max_bytes;
          ++entry) {
       Segment* const segment = log_.FindSegment(entry->segment);

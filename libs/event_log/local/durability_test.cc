@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <limits>
@@ -227,6 +228,35 @@ TEST_CASE("topics, offsets and notes survive reopening", "[local_log]") {
   }
   const auto log = Open({.path = folder.path()});
   CHECK(ReadBack(*log) == Strings{"0", "1", "2", "3", "4"});
+}
+
+TEST_CASE("what was trimmed stays away and a topic's altered retention stays", "[local_log]") {
+  TestFolder folder;
+  {
+    const auto log = Open({.path = folder.path()});
+    REQUIRE(log->EnsureTopic("t", {}).ok());
+    for (const char* value : {"a", "b", "c"}) REQUIRE(AppendOne(*log, value).ok());
+    contract::Fill(*log, "t", 0, {"d", "e", "f"});
+    REQUIRE(log->Trim({"t", 0}, 4).ok());
+    REQUIRE(log->EnsureTopic("t", {.partitions = 3, .retention = std::chrono::hours(1)}).ok());
+  }
+  const auto log = Open({.path = folder.path()});
+  const auto bounds = log->Describe("t");
+  REQUIRE(bounds.ok());
+  REQUIRE(bounds->size() == 1);
+  CHECK(bounds->at(0).begin_offset == 4);
+  CHECK(bounds->at(0).end_offset == 6);
+  CHECK(ReadBack(*log) == Strings{"e", "f"});
+}
+
+TEST_CASE("a log keeps its name, and an emptied folder is another log", "[local_log]") {
+  TestFolder folder;
+  const std::string id = *Open({.path = folder.path()})->Id();
+  CHECK(*Open({.path = folder.path()})->Id() == id);
+  for (const auto& file : std::filesystem::directory_iterator(folder.path())) {
+    std::filesystem::remove(file.path());
+  }
+  CHECK(*Open({.path = folder.path()})->Id() != id);
 }
 
 TEST_CASE("a newer format is refused", "[local_log]") {

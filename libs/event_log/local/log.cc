@@ -298,16 +298,23 @@ Status LocalLog::EnsureTopic(const std::string& topic, const TopicOptions& optio
                  options.partitions);
   }
   MutexLock one_change(topics_mu_);
-  auto made = std::make_shared<Topic>();
+  std::shared_ptr<Topic> ensured;
+  const int64_t retention_ms = options.retention.count();
   {
     MutexLock lock(mu_);
-    if (FindTopic(topic) != nullptr) return OkStatus();
-    made->id = next_topic_id_++;
+    ensured = FindTopic(topic);
+    if (ensured != nullptr) {
+      ensured->readers = options.readers;
+      if (ensured->retention_ms == retention_ms) return OkStatus();
+    } else {
+      ensured = std::make_shared<Topic>();
+      ensured->id = next_topic_id_++;
+      ensured->name = topic;
+      ensured->readers = options.readers;
+      ensured->partitions.resize(static_cast<size_t>(options.partitions));
+    }
   }
-  made->name = topic;
-  made->retention_ms = options.retention.count();
-  made->partitions.resize(static_cast<size_t>(options.partitions));
-  return ChangeTopic({std::move(made), false});
+  return ChangeTopic({std::move(ensured), false, retention_ms});
 }
 
 Status LocalLog::DeleteTopic(const std::string& topic) {
@@ -319,6 +326,22 @@ Status LocalLog::DeleteTopic(const std::string& topic) {
   }
   if (found == nullptr) return OkStatus();
   return ChangeTopic({std::move(found), true});
+}
+
+Status LocalLog::Trim(const TopicPartition& partition, int64_t before_offset) {
+  MutexLock lock(mu_);
+  std::shared_ptr<Topic> topic = FindTopic(partition.topic);
+  if (topic == nullptr) return NoSuchTopic(partition.topic);
+  if (partition.partition < 0 ||
+      partition.partition >= static_cast<int32_t>(topic->partitions.size())) {
+    return Error(StatusCode::kNotFound, "topic '{}' has no partition {}", partition.topic,
+                 partition.partition);
+  }
+  const Partition& trimmed = topic->partitions[static_cast<size_t>(partition.partition)];
+  const int64_t before = std::min(before_offset, trimmed.end);
+  if (before <= trimmed.begin) return OkStatus();
+  OpenBatch(0).trims.push_back({std::move(topic), partition.partition, before});
+  return Await(lock, false);
 }
 
 StatusOr<std::vector<PartitionInfo>> LocalLog::Describe(const std::string& topic) {
@@ -356,6 +379,15 @@ StatusOr<std::vector<std::string>> LocalLog::ListTopics() {
   for (const auto& [name, topic] : topics_) names.push_back(name);
   std::ranges::sort(names);
   return names;
+}
+
+StatusOr<LogUsage> LocalLog::Usage() {
+  MutexLock lock(mu_);
+  LogUsage usage{quota_, InUse(), {}};
+  usage.topics.reserve(topics_.size());
+  for (const auto& [name, topic] : topics_) usage.topics.push_back({name, topic->live_bytes});
+  std::ranges::sort(usage.topics, {}, &TopicUsage::topic);
+  return usage;
 }
 
 StatusOr<std::unique_ptr<Appender>> LocalLog::NewAppender() {

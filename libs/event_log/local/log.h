@@ -29,10 +29,13 @@ class LocalLog final : public EventLog {
 
   Status EnsureTopic(const std::string& topic, const TopicOptions& options) override;
   Status DeleteTopic(const std::string& topic) override;
+  Status Trim(const TopicPartition& partition, int64_t before_offset) override;
   StatusOr<std::vector<PartitionInfo>> Describe(const std::string& topic) override;
   StatusOr<std::vector<CommittedOffset>> Committed(const std::string& group,
                                                    const std::string& topic) override;
   StatusOr<std::vector<std::string>> ListTopics() override;
+  StatusOr<LogUsage> Usage() override;
+  StatusOr<std::string> Id() override { return id_; }
   StatusOr<std::unique_ptr<Appender>> NewAppender() override;
   StatusOr<std::unique_ptr<Consumer>> NewConsumer(const ConsumerOptions& options) override;
   StatusOr<std::unique_ptr<Transaction>> NewTransaction(const std::string& id) override;
@@ -76,6 +79,8 @@ class LocalLog final : public EventLog {
 
   // recovery.cc
   Status TakeFolder();
+  Status TakeVersion();
+  Status TakeId();
   Status Recover();
   Status LoadSegment(uint32_t id, std::vector<std::unique_ptr<Segment>>& found);
   void Replay(const Segment& segment, std::string_view data, uint64_t sequence_limit);
@@ -110,6 +115,7 @@ class LocalLog final : public EventLog {
   void Maintain(bool pressed);
   /// What of a partition may go.
   struct Readable {
+    Topic* topic = nullptr;
     Partition* partition = nullptr;
     int64_t read = 0;      // all groups have read what is before
     bool grouped = false;  // there is a group
@@ -117,7 +123,7 @@ class LocalLog final : public EventLog {
   };
   std::vector<Readable> WhatIsRead();
   Readable WhatIsRead(const Topic& topic, int32_t number) const;
-  void Trim(bool pressed);
+  void TrimRead(bool pressed);
   void TrimOld(const Readable& of);
   void TrimPressed(const Readable& of, const Segment& pressed);
   template <typename MayGo>
@@ -128,7 +134,10 @@ class LocalLog final : public EventLog {
   bool RelocateSparsest(bool pressed);
   uint64_t DiskUsed() const;
   std::string SegmentPath(uint32_t id) const;
-  void AddToIndex(Partition& partition, const IndexEntry& entry);
+  void AddToIndex(Topic& topic, Partition& partition, const IndexEntry& entry);
+  /// Takes the first block out of the index of a partition.
+  void DropFront(Topic& topic, Partition& partition);
+  void TrimBefore(Topic& topic, Partition& partition, int64_t before);
   void ForgetTopic(Topic& topic);
 
   const LocalLogOptions options_;
@@ -137,6 +146,7 @@ class LocalLog final : public EventLog {
   std::condition_variable work_;
   std::condition_variable drained_;
   int lock_fd_ = -1;
+  std::string id_;
 
   StringMap<std::shared_ptr<Topic>> topics_;
   std::map<uint32_t, std::shared_ptr<Topic>> topics_by_id_;

@@ -215,6 +215,15 @@ void LocalLog::Remove(Segment& segment) {
 LocalLog::Readable LocalLog::WhatIsRead(const Topic& topic, int32_t number) const {
   Readable readable;
   readable.read = std::numeric_limits<int64_t>::max();
+  for (const std::string& name : topic.readers) {
+    const auto group = groups_.find(name);
+    const bool reads =
+        group != groups_.end() && group->second->committed.contains({topic.id, number});
+    readable.read =
+        std::min(readable.read, reads ? group->second->committed.at({topic.id, number}).offset : 0);
+    readable.grouped = true;
+  }
+  if (readable.grouped) return readable;
   for (const auto& [name, group] : groups_) {
     const auto commit = group->committed.find({topic.id, number});  // there since it subscribed
     if (commit == group->committed.end()) continue;
@@ -241,8 +250,10 @@ std::vector<LocalLog::Readable> LocalLog::WhatIsRead() {
         (topic->retention_ms > 0 ? topic->retention_ms : options_.retention.count()) * 1000;
     for (size_t p = 0; p < topic->partitions.size(); ++p) {
       Readable& one = readable.emplace_back(WhatIsRead(*topic, static_cast<int32_t>(p)));
+      one.topic = topic.get();
       one.partition = &topic->partitions[p];
-      one.old_before_us = now_us - retention_us;
+      one.old_before_us =
+          topic->readers.empty() ? now_us - retention_us : std::numeric_limits<int64_t>::max();
     }
   }
   return readable;
@@ -268,14 +279,12 @@ void LocalLog::TrimWhile(const Readable& of, MayGo may_go) {
   while (!partition.index.empty()) {
     const IndexEntry& entry = partition.index.front();
     if (entry.end() > of.read || !may_go(entry)) return;
-    FindSegment(entry.segment)->live_bytes -= entry.bytes;
-    partition.begin = entry.end();
-    partition.index.pop_front();
+    DropFront(*of.topic, partition);
   }
 }
 
 /// Under pressure the oldest files go first, and only as many as make room for the next records.
-void LocalLog::Trim(bool pressed) {
+void LocalLog::TrimRead(bool pressed) {
   MutexLock lock(mu_);
   const std::vector<Readable> readable = WhatIsRead();
   for (const Readable& one : readable) TrimOld(one);
@@ -298,7 +307,7 @@ void LocalLog::Trim(bool pressed) {
 void LocalLog::Maintain(bool pressed) {
   maintenance_due_ = false;
   if (pressed) MeasureDisk(0);
-  Trim(pressed);
+  TrimRead(pressed);
   if (pressed) BeginFileIfNeeded();
   Retire();
   if (RelocateSparsest(pressed)) Retire();
@@ -338,6 +347,7 @@ void LocalLog::Retire() {
 // Not the oldest: one that is full of records which nobody reads would keep all behind it.
 bool LocalLog::RelocateSparsest(bool pressed) {
   struct Move {
+    Topic* topic;
     Partition* partition;
     IndexEntry entry;
   };
@@ -355,7 +365,7 @@ bool LocalLog::RelocateSparsest(bool pressed) {
     for (const auto& [id, topic] : topics_by_id_) {
       for (Partition& partition : topic->partitions) {
         for (const IndexEntry& entry : partition.index) {
-          if (entry.segment == sparsest->id) moves.push_back({&partition, entry});
+          if (entry.segment == sparsest->id) moves.push_back({topic.get(), &partition, entry});
         }
       }
     }
@@ -384,7 +394,9 @@ bool LocalLog::RelocateSparsest(bool pressed) {
   if (!WriteFrame(true).ok()) return false;
   MutexLock lock(mu_);
   active_->relocated = true;
-  for (size_t i = 0; i < moves.size(); ++i) AddToIndex(*moves[i].partition, written_[i]);
+  for (size_t i = 0; i < moves.size(); ++i) {
+    AddToIndex(*moves[i].topic, *moves[i].partition, written_[i]);
+  }
   return true;
 }
 

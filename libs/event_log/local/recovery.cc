@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "libs/base/file.h"
+#include "libs/base/ids.h"
 #include "libs/base/log.h"
 #include "libs/event_log/local/log.h"
 
@@ -48,6 +49,24 @@ Status LocalLog::TakeFolder() {
         "folder",
         options_.path);
   }
+  MR_RETURN_IF_ERROR(TakeVersion());
+  return TakeId();
+}
+
+/// Logs from before there were names get theirs now.
+Status LocalLog::TakeId() {
+  const std::string path = options_.path + "/ID";
+  const StatusOr<std::string> id = ReadFile(path);
+  if (id.status().code() == StatusCode::kNotFound) {
+    id_ = NewUuid();
+    return WriteFileAtomically(path, id_ + "\n", 0600);
+  }
+  MR_RETURN_IF_ERROR(id.status());
+  id_ = id->substr(0, id->find('\n'));
+  return OkStatus();
+}
+
+Status LocalLog::TakeVersion() {
   const std::string version_path = options_.path + "/VERSION";
   const StatusOr<std::string> version = ReadFile(version_path);
   if (version.status().code() == StatusCode::kNotFound) {
@@ -184,9 +203,10 @@ void LocalLog::ApplyOp(const Segment& segment, uint64_t frame_position, const fo
     case format::OpKind::kBlock:
     case format::OpKind::kRelocatedBlock: {
       if (!known) return;
-      AddToIndex(partition(), {op.offset, op.count, segment.id,
-                               static_cast<uint32_t>(frame_position + op.position),
-                               static_cast<uint32_t>(op.bytes), op.timestamp_us});
+      AddToIndex(
+          *topic->second, partition(),
+          {op.offset, op.count, segment.id, static_cast<uint32_t>(frame_position + op.position),
+           static_cast<uint32_t>(op.bytes), op.timestamp_us});
       return;
     }
     case format::OpKind::kTopic: {
@@ -251,10 +271,7 @@ void LocalLog::FinishRecovery() {
   }
   for (const auto& [id, topic] : topics_by_id_) {
     for (Partition& partition : topic->partitions) {
-      while (!partition.index.empty() && partition.index.front().end() <= partition.begin) {
-        segments_[partition.index.front().segment]->live_bytes -= partition.index.front().bytes;
-        partition.index.pop_front();
-      }
+      TrimBefore(*topic, partition, partition.begin);
       partition.begin = partition.index.empty()
                             ? partition.end
                             : std::max(partition.begin, partition.index.front().base);

@@ -54,6 +54,8 @@ struct Topic {
   uint32_t id = 0;
   std::string name;
   int64_t retention_ms = 0;
+  std::vector<std::string> readers;  // not in the journal: whoever uses the log says it anew
+  uint64_t live_bytes = 0;           // of its blocks
   bool deleted = false;
   uint32_t next_keyless = 0;
   std::vector<Partition> partitions;
@@ -97,6 +99,13 @@ struct OffsetChange {
 struct TopicChange {
   std::shared_ptr<Topic> topic;
   bool deleted = false;
+  int64_t retention_ms = 0;
+};
+
+struct TrimChange {
+  std::shared_ptr<Topic> topic;
+  int32_t partition = 0;
+  int64_t before = 0;
 };
 
 struct AppenderState {
@@ -115,6 +124,7 @@ struct Batch {
   std::vector<StagedBlock> blocks;
   std::vector<OffsetChange> offsets;
   std::vector<TopicChange> topics;
+  std::vector<TrimChange> trims;
   std::vector<Waiter> waiters;
   size_t bytes = 0;
   Room room = Room::kNew;  // of its records

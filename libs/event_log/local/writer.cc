@@ -92,7 +92,9 @@ void LocalLog::Answer(std::vector<Waiter>& waiters, const Status& data, const St
 
 Status LocalLog::Write(const Batch& batch, bool with_records) {
   const bool has_records = with_records && !batch.blocks.empty();
-  if (!has_records && batch.offsets.empty() && batch.topics.empty()) return OkStatus();
+  if (!has_records && batch.offsets.empty() && batch.topics.empty() && batch.trims.empty()) {
+    return OkStatus();
+  }
   if (has_records) {
     MutexLock lock(mu_);
     if (Full(batch.room)) return QuotaReached();
@@ -137,8 +139,16 @@ void LocalLog::BuildFrame(const Batch& batch, bool with_records) {
                   {.kind = change.deleted ? format::OpKind::kTopicDeleted : format::OpKind::kTopic,
                    .topic_id = topic.id,
                    .partition = static_cast<int32_t>(topic.partitions.size()),
-                   .timestamp_us = topic.retention_ms,
+                   .timestamp_us = change.retention_ms,
                    .name = topic.name});
+  }
+  for (const TrimChange& change : batch.trims) {
+    const Partition& partition = change.topic->partitions[static_cast<size_t>(change.partition)];
+    format::PutOp(frame_, {.kind = format::OpKind::kBounds,
+                           .topic_id = change.topic->id,
+                           .partition = change.partition,
+                           .offset = change.before,
+                           .end = partition.end});
   }
   for (const OffsetChange& change : batch.offsets) {
     if (change.with_records && !with_records) continue;
@@ -177,7 +187,7 @@ void LocalLog::Apply(const Batch& batch, bool with_records) {
       const StagedBlock& block = batch.blocks[i];
       if (block.topic->deleted) continue;
       Partition& partition = block.topic->partitions[static_cast<size_t>(block.partition)];
-      AddToIndex(partition, written_[i]);
+      AddToIndex(*block.topic, partition, written_[i]);
       for (LocalConsumer* reader : partition.readers) reader->Signal();
     }
   }
@@ -186,10 +196,16 @@ void LocalLog::Apply(const Batch& batch, bool with_records) {
     if (!topics_by_id_.contains(change.key.first)) continue;
     GroupNamed(change.group).committed[change.key] = change.commit;
   }
+  for (const TrimChange& change : batch.trims) {
+    if (change.topic->deleted) continue;
+    TrimBefore(*change.topic, change.topic->partitions[static_cast<size_t>(change.partition)],
+               change.before);
+  }
   for (const TopicChange& change : batch.topics) {
     if (change.deleted) {
       ForgetTopic(*change.topic);
     } else {
+      change.topic->retention_ms = change.retention_ms;
       topics_[change.topic->name] = change.topic;
       topics_by_id_[change.topic->id] = change.topic;
     }
@@ -197,11 +213,13 @@ void LocalLog::Apply(const Batch& batch, bool with_records) {
   }
 }
 
-void LocalLog::AddToIndex(Partition& partition, const IndexEntry& entry) {
+void LocalLog::AddToIndex(Topic& topic, Partition& partition, const IndexEntry& entry) {
   if (Segment* const segment = FindSegment(entry.segment)) segment->live_bytes += entry.bytes;
+  topic.live_bytes += entry.bytes;
   auto at = std::ranges::lower_bound(partition.index, entry.base, {}, &IndexEntry::base);
   if (at != partition.index.end() && at->base == entry.base) {
     if (Segment* const old = FindSegment(at->segment)) old->live_bytes -= at->bytes;
+    topic.live_bytes -= at->bytes;
     *at = entry;
   } else {
     partition.index.insert(at, entry);
@@ -209,13 +227,25 @@ void LocalLog::AddToIndex(Partition& partition, const IndexEntry& entry) {
   partition.end = std::max(partition.end, entry.end());
 }
 
+void LocalLog::DropFront(Topic& topic, Partition& partition) {
+  const IndexEntry& entry = partition.index.front();
+  if (Segment* const segment = FindSegment(entry.segment)) segment->live_bytes -= entry.bytes;
+  topic.live_bytes -= entry.bytes;
+  partition.begin = std::max(partition.begin, entry.end());
+  partition.index.pop_front();
+}
+
+void LocalLog::TrimBefore(Topic& topic, Partition& partition, int64_t before) {
+  while (!partition.index.empty() && partition.index.front().end() <= before) {
+    DropFront(topic, partition);
+  }
+  partition.begin = std::max(partition.begin, before);
+}
+
 void LocalLog::ForgetTopic(Topic& topic) {
   topic.deleted = true;
   for (Partition& partition : topic.partitions) {
-    for (const IndexEntry& entry : partition.index) {
-      if (Segment* const segment = FindSegment(entry.segment)) segment->live_bytes -= entry.bytes;
-    }
-    partition.index.clear();
+    while (!partition.index.empty()) DropFront(topic, partition);
     partition.begin = partition.end;
   }
   for (const auto& [name, group] : groups_) {
