@@ -20,4 +20,5 @@ ban 'system_clock::now' 'ask a Clock' ':!libs/base/clock.cc' ':!libs/event_log/k
 ban '\.detach\(\)' 'threads are joined'
 ban 'cpprest/' 'a heavy header; only the command line may use it, in its adapter' ':!services/millrace/cli/rest_client.cc'
 ban 'spdlog/' 'a heavy header; use libs/base/log.h' ':!libs/base/log.cc'
+ban '\\"\{\}\\":' 'a name that is not escaped ends its text; use libs/json/writer.h' ':!services/processor/chain.cc'
 exit $bad

@@ -8,6 +8,7 @@ import sys
 # Each layer may include itself and those before it; services never include each other.
 LAYERS = [
     {"base"},
+    {"json"},
     {"event", "telemetry"},
     {"event_log", "config", "script", "http"},
     {"destination", "warehouse", "transformation"},

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "libs/event/scan.h"
+#include "libs/json/writer.h"
 
 namespace millrace::event {
 namespace {
@@ -134,41 +135,7 @@ std::string DecodeText(std::string_view raw) {
 }
 
 std::string QuoteJson(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string out;
-  out.reserve(text.size() + 2);
-  out += '"';
-  size_t kept = 0;  // what is before is in `out`
-  for (size_t at = 0; at < text.size(); ++at) {
-    const char c = text[at];
-    if (static_cast<unsigned char>(c) >= 0x20 && c != '"' && c != '\\') continue;
-    out += text.substr(kept, at - kept);
-    kept = at + 1;
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        out += "\\u00";
-        out += kHex[static_cast<unsigned char>(c) >> 4];
-        out += kHex[static_cast<unsigned char>(c) & 15];
-    }
-  }
-  out += text.substr(kept);
-  out += '"';
-  return out;
+  return json::Quote(text);
 }
 
 std::string SetFields(std::string_view json,

@@ -12,6 +12,7 @@
 #include "libs/event/event_fields.h"
 #include "libs/event/repair.h"
 #include "libs/event/scan.h"
+#include "libs/json/writer.h"
 
 namespace millrace::transformation {
 namespace {
@@ -280,17 +281,14 @@ std::string FetchAnswer(const FetchRequest& request, http::ClientResponse respon
     std::string& text = headers[event::RepairUtf8(name)];
     text.append(text.empty() ? "" : ", ").append(event::RepairUtf8(std::move(value)));
   }
-  std::string json = "{\"url\":" + event::QuoteJson(event::RepairUtf8(request.url.text));
-  json += fmt::format(",\"status\":{},\"headers\":{{", response.status);
-  for (bool first = true; const auto& [name, text] : headers) {
-    json.append(first ? "" : ",").append(event::QuoteJson(name)).append(":");
-    json += event::QuoteJson(text);
-    first = false;
-  }
-  json += "},\"body\":";
-  json += event::QuoteJson(event::RepairUtf8(std::move(response.body)));
-  json += '}';
-  return json;
+  json::ObjectWriter listed;
+  for (const auto& [name, text] : headers) listed.Text(name, text);
+  return json::ObjectWriter()
+      .Text("url", event::RepairUtf8(request.url.text))
+      .Number("status", response.status)
+      .Raw("headers", listed.Take())
+      .Text("body", event::RepairUtf8(std::move(response.body)))
+      .Take();
 }
 
 script::HostAnswer FetchFailure(const FetchRequest& request, const http::ClientResponse& response) {

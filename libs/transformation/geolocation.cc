@@ -17,8 +17,8 @@
 #include "libs/base/clock.h"
 #include "libs/base/log.h"
 #include "libs/base/mutex.h"
-#include "libs/event/event_fields.h"
 #include "libs/event/repair.h"
+#include "libs/json/writer.h"
 
 namespace millrace::transformation {
 namespace {
@@ -145,9 +145,10 @@ class Database {
     return {};
   }
   static std::string Document(const std::string& ip, MMDB_entry_s* entry) {
-    std::string json = "{\"ip\":" + event::QuoteJson(ip);
+    json::ObjectWriter json;
+    json.Text("ip", ip);
     const auto put = [&json](const char* key, const std::string& text) {
-      if (!text.empty()) json += std::string(",\"") + key + "\":" + event::QuoteJson(text);
+      if (!text.empty()) json.Text(key, text);
     };
     put("city", Text(entry, {{"city", "names", "en"}, {"city"}}));
     put("country", Text(entry, {{"country", "iso_code"}, {"country_code"}}));
@@ -157,7 +158,7 @@ class Database {
     const auto longitude = Number(entry, {{"location", "longitude"}, {"longitude"}});
     if (latitude && longitude) put("location", fmt::format("{},{}", *latitude, *longitude));
     put("timezone", Text(entry, {{"location", "time_zone"}, {"timezone"}}));
-    return json + "}";
+    return json.Take();
   }
 
   MMDB_s mmdb_{};

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "libs/json/writer.h"
 #include "libs/warehouse/event_document.h"
 #include "libs/warehouse/flatten.h"
+#include "libs/warehouse/values.h"
 
 namespace millrace::warehouse {
 namespace {
@@ -132,33 +134,31 @@ struct RowBuilder::Impl {
   /// The event as it is, with what Context adds.
   void FullEvent(CellSet& cells) {
     if (!options.store_full_event) return;
-    std::string added;
-    for (const auto& [key, text] :
-         {std::pair{"sourceId", input->source_id}, std::pair{"sourceType", input->source_type},
-          std::pair{"destinationId", std::string_view(options.destination_id)},
-          std::pair{"destinationType", std::string_view(options.destination_type)}}) {
-      if (text.empty()) continue;
-      if (!added.empty()) added.push_back(',');
-      added += fmt::format("\"{}\":\"{}\"", key, text);
-    }
-    std::string json = "{";
-    bool context_written = false;
-    for (const auto field : event) {
-      if (json.size() > 1) json.push_back(',');
-      const element value = field.value;
-      std::string text(JsonText(value, arena));
-      if (field.key == "context" && value.is_object()) {
-        context_written = true;
-        text.pop_back();
-        if (text.size() > 1 && !added.empty()) text.push_back(',');
-        text += added + "}";
+    const std::pair<std::string_view, std::string_view> added[] = {
+        {"sourceId", input->source_id},
+        {"sourceType", input->source_type},
+        {"destinationId", options.destination_id},
+        {"destinationType", options.destination_type}};
+    json::ObjectWriter context;
+    object own_context;
+    if (GetObject(event, "context", &own_context)) {
+      for (const auto field : own_context) {
+        const bool ours = std::ranges::any_of(
+            added, [&](const auto& one) { return one.first == field.key && !one.second.empty(); });
+        if (!ours) context.Raw(field.key, JsonText(field.value, arena));
       }
-      json += fmt::format("\"{}\":{}", field.key, text);
     }
-    if (!context_written)
-      json += fmt::format("{}\"context\":{{{}}}", json.size() > 1 ? "," : "", added);
-    json.push_back('}');
-    cells.Set(columns.ForName("rudder_event"), DataType::kJson, arena.Keep(std::move(json)));
+    for (const auto& [key, text] : added) {
+      if (!text.empty()) context.Text(key, text);
+    }
+    json::ObjectWriter json;
+    for (const auto field : event) {
+      if (field.key != "context") json.Raw(field.key, JsonText(field.value, arena));
+    }
+    json.Raw("context", context.Take());  // also in the place of one that is no object
+    std::string text = json.Take();
+    if (text.find("\\u0000") != std::string::npos) text = WithoutEscapedNul(text);  // of keys
+    cells.Set(columns.ForName("rudder_event"), DataType::kJson, arena.Keep(std::move(text)));
   }
 
   // --- rows

@@ -145,6 +145,42 @@ TEST_CASE("events that can never be loaded say why", "[rows]") {
   CHECK(error.starts_with(c.error));
 }
 
+TEST_CASE("the full event is JSON whatever its names and its source are", "[rows]") {
+  struct Case {
+    const char* event;
+    const char* full;
+  };
+  const auto c = GENERATE(values<Case>({
+      {R"({"type":"track","event":"e","n":1})",
+       R"({"type":"track","event":"e","n":1,"context":{"sourceId":"src","sourceType":"we\"b"}})"},
+      {R"({"type":"track","event":"e","context":{"ip":"1"},"n":1})",
+       R"({"type":"track","event":"e","n":1,"context":{"ip":"1","sourceId":"src","sourceType":"we\"b"}})"},
+      // A name that would end its text, and one that would add a member.
+      {R"({"type":"track","event":"e","we\"ird\\key":1,"a\":0,\"forged":2})",
+       R"({"type":"track","event":"e","we\"ird\\key":1,"a\":0,\"forged":2,"context":{"sourceId":"src","sourceType":"we\"b"}})"},
+      {R"({"type":"track","event":"e","context":{"a\"b\n":1}})",
+       R"({"type":"track","event":"e","context":{"a\"b\n":1,"sourceId":"src","sourceType":"we\"b"}})"},
+      // What the sender calls by our names gives way, and so does a context that is no object.
+      {R"({"type":"track","event":"e","context":{"sourceId":"forged"}})",
+       R"({"type":"track","event":"e","context":{"sourceId":"src","sourceType":"we\"b"}})"},
+      {R"({"type":"track","event":"e","context":"none"})",
+       R"({"type":"track","event":"e","context":{"sourceId":"src","sourceType":"we\"b"}})"},
+      // No warehouse stores NUL, in names neither.
+      {R"({"type":"track","event":"e","k\u0000ey":"v\u0000"})",
+       R"({"type":"track","event":"e","key":"v","context":{"sourceId":"src","sourceType":"we\"b"}})"},
+  }));
+  CAPTURE(c.event);
+  RowBuilder builder({.store_full_event = true});
+  const EventRows built =
+      builder.Build({.json = c.event, .source_id = "src", .source_type = "we\"b"});
+  REQUIRE(built.error.empty());
+  std::string full;
+  for (const Cell& cell : built.rows[0].cells) {
+    if (cell.column == "rudder_event") full = cell.text;
+  }
+  CHECK(full == c.full);
+}
+
 TEST_CASE("options of the event itself go before the destination's", "[rows]") {
   const RowOptions options{.destination_type = "POSTGRES"};
   const Tables tables = Build(options, R"({"type":"track","event":"tracks","integrations":
