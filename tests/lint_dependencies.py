@@ -10,9 +10,10 @@ LAYERS = [
     {"base"},
     {"json"},
     {"event", "telemetry"},
-    {"event_log", "config", "script", "http"},
-    {"destination", "warehouse", "transformation"},
-    {"destinations", "warehouses"},
+    {"event_log", "config", "script", "http", "secrets"},
+    {"pipeline", "destination", "warehouse", "transformation"},
+    {"delivery"},
+    {"transports", "destinations", "warehouses"},
     {"service", "testing"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -87,10 +87,11 @@ void SaysWhatItHolds(EventLog& log) {
 }  // namespace
 
 std::vector<Case> TopicCases() {
-  return {{"ensuring a topic that exists alters it and keeps its records", EnsuringAltersWhatExists},
-          {"Trim frees what is before its offset and nothing else", TrimFreesWhatIsBefore},
-          {"a log has a name and keeps it", KeepsItsName},
-          {"a log says what it holds for each topic", SaysWhatItHolds}};
+  return {
+      {"ensuring a topic that exists alters it and keeps its records", EnsuringAltersWhatExists},
+      {"Trim frees what is before its offset and nothing else", TrimFreesWhatIsBefore},
+      {"a log has a name and keeps it", KeepsItsName},
+      {"a log says what it holds for each topic", SaysWhatItHolds}};
 }
 
 }  // namespace millrace::event_log::contract
