@@ -134,4 +134,10 @@ bool OffsetTracker::RoomForMore() const {
   return Encode().size() < kMaxMetadataBytes / 2;
 }
 
+int64_t OffsetTracker::FinishedBeyond() const {
+  int64_t sum = 0;
+  for (const auto& [from, to] : restored_) sum += to - from;
+  return sum;
+}
+
 }  // namespace millrace::event_log

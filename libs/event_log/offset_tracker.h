@@ -33,6 +33,8 @@ class OffsetTracker {
   std::string Metadata() const;
   /// False when the metadata might soon not hold all: no more records should be added.
   bool RoomForMore() const;
+  /// Of the records from the committed offset on, those that were finished before the restart.
+  int64_t FinishedBeyond() const;
   size_t unfinished() const { return unfinished_; }
   /// False when no commit is due: nothing changed since MarkCommitted.
   bool changed() const { return changed_; }

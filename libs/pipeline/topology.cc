@@ -37,29 +37,14 @@ Status EnsureAll(event_log::EventLog& log, const std::vector<TopicSpec>& topics)
 }  // namespace
 
 std::vector<TopicSpec> SharedTopics(const TopologyOptions& options) {
-  const int ingest = options.ingest_partitions;
   return {
       {.name = std::string(event_log::kIngestTopic),
-       .options = {.partitions = ingest, .readers = {std::string(kProcessorGroup)}},
+       .options = {.partitions = options.ingest_partitions,
+                   .readers = {std::string(kProcessorGroup)}},
        .key = "workspace and user",
        .writers = "gateway, control-plane (redrive)",
        .readers = "processor",
        .kept = "until the processor has read it"},
-      {.name = std::string(event_log::kDedupTopic),
-       .options = {.partitions = ingest,
-                   .retention = std::max(kLeastChangelog, options.dedup_window)},
-       .key = "none; partitions as those of ingest",
-       .writers = "processor",
-       .readers = "processor, without a group",
-       .kept = "the longest dedup window, at least 7 days; local: until the store beside it is "
-               "durable"},
-      {.name = std::string(event_log::kStateTopic),
-       .options = {.partitions = ingest, .retention = options.state_lifetime + kBeyondLifetime},
-       .key = "none; partitions as those of ingest",
-       .writers = "processor",
-       .readers = "processor, without a group",
-       .kept = "the longest lifetime of a value and a day; local: until the store beside it is "
-               "durable"},
       {.name = std::string(event_log::kCountersTopic),
        .options = {.retention = kUntilTrimmed},
        .key = "none",
@@ -84,6 +69,27 @@ std::vector<TopicSpec> SharedTopics(const TopologyOptions& options) {
        .writers = "router, warehouse-loader",
        .readers = "control-plane, without a group, while somebody looks",
        .kept = "1 hour"},
+  };
+}
+
+std::vector<TopicSpec> ChangelogTopics(const TopologyOptions& options) {
+  const int ingest = options.ingest_partitions;
+  return {
+      {.name = std::string(event_log::kDedupTopic),
+       .options = {.partitions = ingest,
+                   .retention = std::max(kLeastChangelog, options.dedup_window)},
+       .key = "none; partitions as those of ingest",
+       .writers = "processor",
+       .readers = "processor, without a group",
+       .kept = "the longest dedup window, at least 7 days; local: until the store beside it is "
+               "durable"},
+      {.name = std::string(event_log::kStateTopic),
+       .options = {.partitions = ingest, .retention = options.state_lifetime + kBeyondLifetime},
+       .key = "none; partitions as those of ingest",
+       .writers = "processor",
+       .readers = "processor, without a group",
+       .kept = "the longest lifetime of a value and a day; local: until the store beside it is "
+               "durable"},
   };
 }
 
@@ -124,6 +130,10 @@ std::optional<std::string> ParkedDestinationOf(std::string_view topic) {
 
 Status EnsureShared(event_log::EventLog& log, const TopologyOptions& options) {
   return EnsureAll(log, SharedTopics(options));
+}
+
+Status EnsureChangelogs(event_log::EventLog& log, const TopologyOptions& options) {
+  return EnsureAll(log, ChangelogTopics(options));
 }
 
 Status EnsureDestination(event_log::EventLog& log, std::string_view destination_id,

@@ -9,7 +9,8 @@
 #include "libs/base/status.h"
 #include "libs/event_log/event_log.h"
 
-/// What the stages share: which topics there are, who writes and reads each, how long it keeps what.
+/// What the stages share: which topics there are, who writes and reads each, how long it keeps
+/// what.
 namespace millrace::pipeline {
 
 /// The groups that read topics. Their committed offsets are what a service goes on from.
@@ -39,8 +40,10 @@ struct TopologyOptions {
   std::chrono::milliseconds state_lifetime{std::chrono::hours(31 * 24)};
 };
 
-/// The topics that are there whatever the configuration.
+/// The topics that are there whatever the configuration, but for the changelogs.
 std::vector<TopicSpec> SharedTopics(const TopologyOptions& options);
+/// The changelogs of the processor's stores.
+std::vector<TopicSpec> ChangelogTopics(const TopologyOptions& options);
 /// Those of one destination: its own, and for a routed one that of its parked users.
 std::vector<TopicSpec> DestinationTopics(std::string_view destination_id, DestinationKind kind,
                                          const TopologyOptions& options);
@@ -55,6 +58,8 @@ std::optional<std::string> ParkedDestinationOf(std::string_view topic);
 /// Makes the shared topics that are not there, and gives those that are there their options. Any
 /// service may call it. Errors as EventLog::EnsureTopic, with the topic's name.
 Status EnsureShared(event_log::EventLog& log, const TopologyOptions& options);
+/// Makes the changelogs. Called by the processor alone, which knows how long each has to keep.
+Status EnsureChangelogs(event_log::EventLog& log, const TopologyOptions& options);
 /// Makes a destination's topics. Called by their one owner, the control plane, alone: so a deleted
 /// topic never comes back from an old configuration.
 Status EnsureDestination(event_log::EventLog& log, std::string_view destination_id,

@@ -17,9 +17,9 @@ const TopicSpec& Find(const std::vector<TopicSpec>& topics, std::string_view nam
 }
 
 TEST_CASE("The changelog of dedup keeps the window that is asked for", "[topology]") {
-  const auto month = SharedTopics({.dedup_window = hours(30 * 24)});
+  const auto month = ChangelogTopics({.dedup_window = hours(30 * 24)});
   CHECK(Find(month, "dedup").options.retention == hours(30 * 24));
-  const auto hour = SharedTopics({.dedup_window = hours(1)});
+  const auto hour = ChangelogTopics({.dedup_window = hours(1)});
   CHECK(Find(hour, "dedup").options.retention == hours(7 * 24));
 }
 

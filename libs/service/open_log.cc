@@ -2,15 +2,9 @@
 
 #include "libs/event_log/kafka/kafka_log.h"
 #include "libs/event_log/local/local_log.h"
+#include "libs/pipeline/topology.h"
 
 namespace millrace::service {
-namespace {
-
-// Viewers look at what happens now, and there is a status for every event of every destination.
-constexpr std::chrono::hours kStatusRetention{1};
-constexpr std::chrono::hours kReportRetention{24};
-
-}  // namespace
 
 StatusOr<std::unique_ptr<event_log::EventLog>> OpenEventLog(
     const settings::v1::EventLogSettings& settings, const std::string& data_dir, Clock& clock) {
@@ -60,17 +54,7 @@ std::string LocalLogFolder(const settings::v1::EventLogSettings& settings,
 
 Status EnsureSharedTopics(event_log::EventLog& log,
                           const settings::v1::EventLogSettings& settings) {
-  const int partitions = IngestPartitions(settings);
-  for (const auto topic : {event_log::kIngestTopic, event_log::kDedupTopic}) {
-    MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {.partitions = partitions}));
-  }
-  for (const auto topic : {event_log::kDeadLetterTopic, event_log::kCountersTopic}) {
-    MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {}));
-  }
-  MR_RETURN_IF_ERROR(
-      log.EnsureTopic(std::string(event_log::kReportTopic), {.retention = kReportRetention}));
-  return log.EnsureTopic(std::string(event_log::kDeliveryStatusTopic),
-                         {.retention = kStatusRetention});
+  return pipeline::EnsureShared(log, {.ingest_partitions = IngestPartitions(settings)});
 }
 
 int IngestPartitions(const settings::v1::EventLogSettings& settings) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "libs/event_log/local/test_folder.h"
+#include "libs/pipeline/topology.h"
 
 namespace millrace::service {
 namespace {
@@ -25,7 +26,7 @@ TEST_CASE("a full local log takes what its processor needs to start", "[open_log
   const auto open = [&] { return *OpenEventLog(settings, folder.path(), SystemClock()); };
   auto log = open();
   REQUIRE(EnsureSharedTopics(*log, settings).ok());
-  REQUIRE(log->EnsureTopic(std::string(event_log::kStateTopic), {}).ok());
+  REQUIRE(pipeline::EnsureChangelogs(*log, {.ingest_partitions = 4}).ok());
   const std::string event(4000, 'e');
   Status status;
   for (int i = 0; i < 2000 && status.ok(); ++i)

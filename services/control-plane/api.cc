@@ -18,7 +18,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int64_t kAuditScanLimit = 1'000'000;  // records of one topic
+constexpr int64_t kAuditScanLimit = 50'000;  // records read one by one
 constexpr int kAuditTries = 5;
 constexpr int64_t kDefaultLetters = 100;
 constexpr int64_t kMaxLetters = 1000;
@@ -40,6 +40,15 @@ std::string NameOf(const auto& entities, const std::string& id) {
     if (entity.id() == id) return entity.name();
   }
   return id;
+}
+
+/// Whether the answer may have to wait until the log is read: others do not wait for it.
+bool WaitsForTheLog(std::string_view path) {
+  return path == "/api/v1/audit" || path.rfind("/api/v1/dead-letters", 0) == 0;
+}
+
+http::Response Busy() {
+  return Refusal(Error(StatusCode::kUnavailable, "busy; try again in a moment"));
 }
 
 }  // namespace
@@ -67,15 +76,21 @@ void Api::Handle(const http::Request& request, const http::Responder& responder)
     return;
   }
   if (deps_.script_routes.Handle(request, responder)) return;
-  responder.Send([&] {
-    try {
-      const auto answer = Route(request);
-      return answer.ok() ? JsonResponse(200, *answer) : Refusal(answer.status());
-    } catch (const Json::exception& error) {
-      return Refusal(
-          Error(StatusCode::kInvalidArgument, "the body is not as expected: {}", error.what()));
-    }
-  }());
+  if (!WaitsForTheLog(request.path)) return responder.Send(Answer(request));
+  const bool taken = waiting_.Post([this, request, responder](const std::stop_token& stop) {
+    responder.Send(stop.stop_requested() ? Busy() : Answer(request));
+  });
+  if (!taken) responder.Send(Busy());
+}
+
+http::Response Api::Answer(const http::Request& request) {
+  try {
+    const auto answer = Route(request);
+    return answer.ok() ? JsonResponse(200, *answer) : Refusal(answer.status());
+  } catch (const Json::exception& error) {
+    return Refusal(
+        Error(StatusCode::kInvalidArgument, "the body is not as expected: {}", error.what()));
+  }
 }
 
 StatusOr<Json> Api::Route(const http::Request& request) {
@@ -186,13 +201,16 @@ StatusOr<Json> Api::Import(const Json& workspace_config, const ApplyOptions& opt
 StatusOr<Json> Api::AuditNow() {
   Audit audit;
   bool moving = false;
+  MR_ASSIGN_OR_RETURN(const auto usage, deps_.log.Usage());
+  const bool dense = usage.quota_bytes > 0;  // a log of our own: no transaction marks among records
   // Under load the log moves between the looks; a few tries find a moment at which they agree.
   for (int attempt = 0; attempt < kAuditTries; ++attempt) {
     MR_ASSIGN_OR_RETURN(const auto before, ReadPositions(deps_.log));
     const bool caught_up = deps_.reader.CatchUp(std::chrono::milliseconds(2000));
     MR_ASSIGN_OR_RETURN(const auto counts, deps_.store.Counts());
     MR_ASSIGN_OR_RETURN(const auto positions, ReadPositions(deps_.log));
-    MR_ASSIGN_OR_RETURN(audit, CompareWithLog(deps_.log, positions, counts, kAuditScanLimit));
+    MR_ASSIGN_OR_RETURN(audit,
+                        CompareWithLog(deps_.log, positions, counts, kAuditScanLimit, dense));
     moving = !caught_up || positions != before;
     if (caught_up && audit.Residual() == 0) break;
   }
@@ -225,6 +243,10 @@ StatusOr<Json> Api::AuditNow() {
     total.dropped += account.dropped;
     total.produced += account.produced;
   }
+  Json missing = Json::object();
+  for (const auto& [id, events] : audit.missing) {
+    missing[NameOf(workspace->destinations(), id)] = events;
+  }
   return Json{{"accepted", total.accepted},
               {"produced", total.produced},
               {"duplicates", total.duplicates},
@@ -236,6 +258,7 @@ StatusOr<Json> Api::AuditNow() {
               {"ingest_records", audit.ingest_records},
               {"residual", audit.Residual()},
               {"moving", moving},
+              {"missing", missing},
               {"sources", sources},
               {"connections", connections}};
 }

@@ -14,6 +14,7 @@
 #include "services/control-plane/script_routes.h"
 #include "services/control-plane/store.h"
 #include "services/control-plane/tail.h"
+#include "services/control-plane/task_thread.h"
 #include "services/control-plane/workspace_document.h"
 
 namespace millrace::control_plane {
@@ -44,13 +45,17 @@ class Api {
 
   void Handle(const http::Request& request, const http::Responder& responder);
   /// Ends the streams that are open.
-  void Stop() { tails_.Stop(); }
+  void Stop() {
+    waiting_.Stop();
+    tails_.Stop();
+  }
 
  private:
   struct ApplyOptions {
     bool dry_run = false;
     bool prune = false;
   };
+  http::Response Answer(const http::Request& request);
   StatusOr<nlohmann::json> Route(const http::Request& request);
   StatusOr<nlohmann::json> RouteList(const http::Request& request, const std::string& kind,
                                      const ApplyOptions& options);
@@ -71,6 +76,7 @@ class Api {
   const ApiDeps deps_;
   DeadLetters letters_;
   Tails tails_;
+  TaskThread waiting_{"api-log", 64};  // the only one that uses letters_
 };
 
 }  // namespace millrace::control_plane

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 
 #include "libs/event_log/offset_tracker.h"
+#include "libs/pipeline/topology.h"
 #include "millrace/delivery/v1/delivery.pb.h"
 #include "millrace/event/v1/event.pb.h"
 
@@ -12,7 +14,6 @@ namespace {
 
 using accounting::v1::Fate;
 
-constexpr std::string_view kDestinationPrefix = "destination.";
 // Polls without a record before a topic is taken as read: transactions leave marks that are no
 // records.
 constexpr int kIdlePolls = 3;
@@ -95,6 +96,12 @@ void AddToConnection(const CountRow& row, Account* account, int64_t* queued) {
   }
 }
 
+/// The destination whose events a topic holds.
+std::optional<std::string> OwnerOf(std::string_view topic) {
+  const auto destination = pipeline::DestinationOf(topic);
+  return destination ? destination : pipeline::ParkedDestinationOf(topic);
+}
+
 /// Whom a record of `topic` belongs to, added to `pending`.
 void AddPending(std::string_view topic, const event_log::ConsumedRecord& record,
                 PendingInLog* pending) {
@@ -111,7 +118,7 @@ void AddPending(std::string_view topic, const event_log::ConsumedRecord& record,
   }
   delivery::v1::DeliveryMeta meta;
   (void)meta.ParseFromArray(record.meta.data(), size);
-  ++pending->connections[{meta.source_id(), std::string(topic.substr(kDestinationPrefix.size()))}];
+  ++pending->connections[{meta.source_id(), *OwnerOf(topic)}];
 }
 
 /// Reads `partitions` from their positions to their ends.
@@ -176,6 +183,7 @@ int64_t Audit::Residual() const {
   int64_t sum = 0;
   for (const auto& [source, account] : sources) sum += std::abs(account.Residual());
   for (const auto& [ids, account] : connections) sum += std::abs(account.Residual());
+  for (const auto& [destination, events] : missing) sum += std::abs(events);
   return sum;
 }
 
@@ -206,45 +214,93 @@ Audit MakeAudit(const std::vector<CountRow>& counts, const PendingInLog& pending
 
 StatusOr<LogPositions> ReadPositions(event_log::EventLog& log) {
   LogPositions positions;
-  MR_RETURN_IF_ERROR(
-      AddPositions(log, std::string(event_log::kIngestTopic), {"processor"}, &positions));
+  MR_RETURN_IF_ERROR(AddPositions(log, std::string(event_log::kIngestTopic),
+                                  {std::string(pipeline::kProcessorGroup)}, &positions));
   MR_ASSIGN_OR_RETURN(const auto topics, log.ListTopics());
   for (const std::string& topic : topics) {
-    if (topic.rfind(kDestinationPrefix, 0) != 0) continue;
-    MR_RETURN_IF_ERROR(AddPositions(log, topic, {"router", "warehouse-loader"}, &positions));
+    if (!OwnerOf(topic)) continue;
+    MR_RETURN_IF_ERROR(AddPositions(
+        log, topic, {std::string(pipeline::kRouterGroup), std::string(pipeline::kLoaderGroup)},
+        &positions));
   }
   return positions;
 }
 
-StatusOr<Audit> CompareWithLog(event_log::EventLog& log, const LogPositions& positions,
-                               const std::vector<CountRow>& counts, int64_t limit) {
-  std::map<std::string, int64_t> lags;
+namespace {
+
+/// What the log has for one reader: records not done with, and where they are.
+struct Backlog {
+  int64_t records = 0;
+  LogPositions partitions;
+};
+
+/// By destination; that of `ingest` is "".
+std::map<std::string, Backlog> BacklogsOf(const LogPositions& positions) {
+  std::map<std::string, Backlog> backlogs;
   for (const auto& [partition, position] : positions) {
-    lags[partition.topic] += std::max<int64_t>(0, position.end - position.next);
+    Backlog& backlog = backlogs[OwnerOf(partition.topic).value_or("")];
+    const event_log::OffsetTracker done(position.next, position.metadata);
+    backlog.records += std::max<int64_t>(0, position.end - position.next - done.FinishedBeyond());
+    backlog.partitions[partition] = position;
   }
-  int64_t read = 0, records = 0;
+  return backlogs;
+}
+
+/// The backlogs that are read one by one, at most `limit` records in all.
+LogPositions ToRead(const std::map<std::string, Backlog>& backlogs, int64_t limit,
+                    std::set<std::string>* destinations) {
+  std::vector<std::pair<int64_t, std::string>> by_size;
+  for (const auto& [owner, backlog] : backlogs) by_size.emplace_back(backlog.records, owner);
+  std::ranges::sort(by_size);
   LogPositions unread;
-  PendingInLog pending;
-  for (const auto& [partition, position] : positions) {
-    const bool ingest = partition.topic == event_log::kIngestTopic;
-    if (ingest) {
-      read += position.next;
-      records += position.end;
-    } else if (lags[partition.topic] <= limit) {
-      pending.destinations.insert(partition.topic.substr(kDestinationPrefix.size()));
+  for (const auto& [records, owner] : by_size) {
+    if (records > limit) break;
+    limit -= records;
+    if (!owner.empty()) destinations->insert(owner);
+    for (const auto& [partition, position] : backlogs.at(owner).partitions) {
+      if (position.end > position.next) unread[partition] = position;
     }
-    if (lags[partition.topic] > limit || position.end <= position.next) continue;
-    unread[partition] = position;
   }
+  return unread;
+}
+
+/// By destination: what waits by the counters.
+std::map<std::string, int64_t> WaitingBy(const std::vector<CountRow>& counts) {
+  std::map<std::string, int64_t> waiting;
+  for (const CountRow& row : counts) {
+    Account unused;
+    if (!row.destination_id.empty()) AddToConnection(row, &unused, &waiting[row.destination_id]);
+  }
+  return waiting;
+}
+
+}  // namespace
+
+StatusOr<Audit> CompareWithLog(event_log::EventLog& log, const LogPositions& positions,
+                               const std::vector<CountRow>& counts, int64_t limit, bool dense) {
+  const auto backlogs = BacklogsOf(positions);
+  PendingInLog pending;
+  const LogPositions unread = ToRead(backlogs, limit, &pending.destinations);
   MR_RETURN_IF_ERROR(ReadPending(log, unread, &pending));
   Audit audit = MakeAudit(counts, pending);
-  audit.ingest_records = records;
-  audit.ingest_lag = lags[std::string(event_log::kIngestTopic)];
-  int64_t counted = 0;
+  int64_t read = 0, counted = 0;
+  for (const auto& [partition, position] : positions) {
+    if (OwnerOf(partition.topic)) continue;
+    read += position.next;
+    audit.ingest_records += position.end;
+    audit.ingest_lag += std::max<int64_t>(0, position.end - position.next);
+  }
   for (const CountRow& row : counts) {
     if (row.fate == Fate::ACCEPTED) counted += row.count;
   }
   audit.unexplained = read - counted;
+  if (!dense) return audit;
+  for (const auto& [destination, waiting] : WaitingBy(counts)) {
+    if (pending.destinations.contains(destination)) continue;
+    const auto found = backlogs.find(destination);
+    const int64_t there = found == backlogs.end() ? 0 : found->second.records;
+    if (waiting != there) audit.missing[destination] = waiting - there;
+  }
   return audit;
 }
 

@@ -47,12 +47,15 @@ struct PendingInLog {
 struct Audit {
   std::map<std::string, Account> sources;
   std::map<ConnectionIds, Account> connections;
+  /// By destination: events that wait by the counters, minus the records that the log has for it.
+  /// Of those whose records were not read one by one. Anything but 0 at rest is a loss or a bug.
+  std::map<std::string, int64_t> missing;
   int64_t ingest_records = 0;  // by the log's own offsets
   int64_t ingest_lag = 0;      // not yet read by the processor
   /// What the log says was read, minus what the processor counted: anything but 0 at rest is a bug.
   int64_t unexplained = 0;
-  /// The difference to show: `unexplained`, or else the sum of the rows' differences without their
-  /// sign.
+  /// The difference to show: `unexplained`, or else the sum of the rows' differences and of what is
+  /// missing, without their sign.
   int64_t Residual() const;
 };
 
@@ -68,13 +71,14 @@ struct LogPosition {
 };
 using LogPositions = std::map<event_log::TopicPartition, LogPosition>;
 
-/// Positions of `ingest` and of every destination's topic.
+/// Positions of `ingest` and of every destination's topics, that of its parked users too.
 StatusOr<LogPositions> ReadPositions(event_log::EventLog& log);
 
-/// Reads the records beyond `positions`, of each topic at most `limit`, and sets them against
-/// `counts`. The counters must be those of these positions or the rows differ by what moved in
-/// between.
+/// Sets the log's records beyond `positions` against `counts`: one by one, as long as there are no
+/// more than `limit` in all, the shortest topics first; of the others by their number. The counters
+/// must be those of these positions or the rows differ by what moved in between. `dense`: the log
+/// gives every offset to a record; else numbers tell nothing of what was not read.
 StatusOr<Audit> CompareWithLog(event_log::EventLog& log, const LogPositions& positions,
-                               const std::vector<CountRow>& counts, int64_t limit);
+                               const std::vector<CountRow>& counts, int64_t limit, bool dense);
 
 }  // namespace millrace::control_plane

@@ -39,14 +39,28 @@ StatusOr<std::string> TokenAt(const std::string& path) {
   return made;
 }
 
+DeadLetterLimits LimitsOf(const settings::v1::ControlPlaneSettings& settings) {
+  DeadLetterLimits limits;
+  if (settings.dead_letter_max_age_s() > 0) {
+    limits.max_age_us = static_cast<int64_t>(settings.dead_letter_max_age_s()) * 1'000'000;
+  }
+  if (settings.dead_letter_max_count() > 0) {
+    limits.max_count = static_cast<int64_t>(settings.dead_letter_max_count());
+  }
+  if (settings.dead_letter_max_bytes() > 0) {
+    limits.max_bytes = static_cast<int64_t>(settings.dead_letter_max_bytes());
+  }
+  return limits;
+}
+
 class ControlPlaneImpl final : public ControlPlane {
  public:
-  ControlPlaneImpl(Deps deps, std::unique_ptr<Store> store, std::string token,
-                   std::string grpc_address, std::string service_token)
+  ControlPlaneImpl(Deps deps, std::unique_ptr<Store> store, const DeadLetterLimits& limits,
+                   std::string token, std::string grpc_address, std::string service_token)
       : grpc_address_(std::move(grpc_address)),
         service_token_(std::move(service_token)),
         store_(std::move(store)),
-        reader_(deps.log, *store_),
+        reader_(deps.log, *store_, deps.clock, limits),
         script_deps_{.store = *store_,
                      .config = config_,
                      .clock = deps.clock,
@@ -154,9 +168,9 @@ StatusOr<std::unique_ptr<ControlPlane>> ControlPlane::Create(
   if (!settings.grpc_address().empty()) {
     MR_ASSIGN_OR_RETURN(service_token, TokenAt(settings.data_dir() + "/service-token"));
   }
-  auto control_plane =
-      std::make_unique<ControlPlaneImpl>(std::move(deps), std::move(store), std::move(token),
-                                         settings.grpc_address(), std::move(service_token));
+  auto control_plane = std::make_unique<ControlPlaneImpl>(
+      std::move(deps), std::move(store), LimitsOf(settings), std::move(token),
+      settings.grpc_address(), std::move(service_token));
   MR_RETURN_IF_ERROR(control_plane->Load());
   return control_plane;
 }

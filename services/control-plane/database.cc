@@ -49,6 +49,26 @@ constexpr std::array kMigrations = {
                                    body BLOB NOT NULL);
       CREATE INDEX shadow_samples_by_version ON shadow_samples (version, sequence);
     )sql",
+    R"sql(
+      CREATE TABLE log_identity (only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT NOT NULL,
+                                 number INTEGER NOT NULL);
+      ALTER TABLE dead_letters ADD COLUMN plain_bytes INTEGER NOT NULL DEFAULT 0;
+      CREATE INDEX dead_letters_by_age ON dead_letters (failed_at_us);
+      CREATE INDEX dead_letters_by_owner ON dead_letters (source, destination, failed_at_us);
+      CREATE TABLE dead_letter_sums (source TEXT, destination TEXT, kept INTEGER NOT NULL,
+                                     bytes INTEGER NOT NULL, purged INTEGER NOT NULL,
+                                     PRIMARY KEY (source, destination)) WITHOUT ROWID;
+      INSERT INTO dead_letter_sums SELECT source, destination, count(*), sum(length(body)), 0
+        FROM dead_letters GROUP BY source, destination;
+      CREATE TRIGGER dead_letter_in AFTER INSERT ON dead_letters BEGIN
+        INSERT INTO dead_letter_sums VALUES (new.source, new.destination, 1, length(new.body), 0)
+          ON CONFLICT DO UPDATE SET kept = kept + 1, bytes = bytes + excluded.bytes;
+      END;
+      CREATE TRIGGER dead_letter_out AFTER DELETE ON dead_letters BEGIN
+        UPDATE dead_letter_sums SET kept = kept - 1, bytes = bytes - length(old.body)
+          WHERE source = old.source AND destination = old.destination;
+      END;
+    )sql",
 };
 
 Status SqliteError(sqlite3* database, std::string_view what) {

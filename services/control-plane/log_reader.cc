@@ -39,17 +39,58 @@ void LogReader::Run(const std::stop_token& stop) {
   }
 }
 
-Status LogReader::Read(const std::stop_token& stop) {
+/// Positions of another log mean nothing in this one.
+Status LogReader::UseLog() {
+  MR_ASSIGN_OR_RETURN(const std::string id, log_.Id());
+  MR_ASSIGN_OR_RETURN(const bool another, store_.UseLog(id));
+  if (another) {
+    log::Warning(
+        "the event log is another one than before: what waited in the old one is gone, and counts "
+        "begin anew; dead letters are kept");
+  }
+  return OkStatus();
+}
+
+/// A store that is made anew, or was restored, lacks counts that were trimmed: a snapshot has them.
+Status LogReader::RestoreCounters() {
+  MR_ASSIGN_OR_RETURN(const auto infos, log_.Describe(kTopics[0]));
+  bool behind = false;
+  for (const auto& info : infos) {
+    MR_ASSIGN_OR_RETURN(const int64_t next, store_.Position(kTopics[0], info.partition));
+    behind = behind || next < info.begin_offset;
+  }
+  if (!behind) return OkStatus();
+  MR_ASSIGN_OR_RETURN(const auto snapshot, keeper_.FindSnapshot());
+  if (!snapshot) {
+    log::Error("the counts before the oldest record of topic {} are lost; the audit shows it",
+               kTopics[0]);
+    return OkStatus();
+  }
+  log::Info("counts are taken from the last snapshot in the log");
+  return store_.ReplaceCounters(*snapshot, kTopics[0]);
+}
+
+StatusOr<std::vector<event_log::CommittedOffset>> LogReader::Positions() {
   std::vector<event_log::CommittedOffset> positions;
   for (const std::string& topic : kTopics) {
-    MR_RETURN_IF_ERROR(log_.EnsureTopic(topic, {}));
     MR_ASSIGN_OR_RETURN(const auto infos, log_.Describe(topic));
     for (const auto& info : infos) {
       MR_ASSIGN_OR_RETURN(const int64_t next, store_.Position(topic, info.partition));
+      if (next > info.end_offset) {
+        log::Error("topic {}, partition {}: the store has read up to {}, but the log ends at {}",
+                   topic, info.partition, next, info.end_offset);
+      }
       positions.push_back(
           {.partition = {topic, info.partition}, .offset = std::max(next, info.begin_offset)});
     }
   }
+  return positions;
+}
+
+Status LogReader::Read(const std::stop_token& stop) {
+  MR_RETURN_IF_ERROR(UseLog());
+  MR_RETURN_IF_ERROR(RestoreCounters());
+  MR_ASSIGN_OR_RETURN(const auto positions, Positions());
   {
     MutexLock lock(mu_);
     for (const auto& position : positions) positions_[position.partition] = position.offset;
@@ -61,6 +102,7 @@ Status LogReader::Read(const std::stop_token& stop) {
     MR_ASSIGN_OR_RETURN(const auto batch,
                         consumer->Poll({.timeout = std::chrono::milliseconds(1000)}));
     MR_RETURN_IF_ERROR(Take(batch));
+    MR_RETURN_IF_ERROR(keeper_.Tidy());
   }
   return OkStatus();
 }
@@ -74,7 +116,9 @@ Status LogReader::Take(const event_log::RecordBatch& batch) {
     std::vector<transformation::v1::TransformationReport> reports;
     const bool of_counters = partition.topic == kTopics[0];
     const bool of_letters = partition.topic == kTopics[1];
+    size_t bytes = 0;
     for (const auto* record : records) {
+      bytes += record->value.size();
       const auto size = static_cast<int>(record->value.size());
       const bool readable =
           of_counters  ? counters.emplace_back().ParseFromArray(record->value.data(), size)
@@ -82,11 +126,13 @@ Status LogReader::Take(const event_log::RecordBatch& batch) {
                        : reports.emplace_back().ParseFromArray(record->value.data(), size);
       if (!readable) log::Error("{} offset {} cannot be read", partition.topic, record->offset);
     }
+    std::erase_if(counters, [](const auto& record) { return record.has_snapshot(); });
     const int64_t next = records.back()->offset + 1;
     MR_RETURN_IF_ERROR(
         of_counters  ? store_.AddCounters(counters, partition.topic, partition.partition, next)
         : of_letters ? store_.AddDeadLetters(letters, partition.topic, partition.partition, next)
                      : store_.AddReports(reports, partition.topic, partition.partition, next));
+    keeper_.Taken(partition, next, counters.size(), bytes);
     MutexLock lock(mu_);
     positions_[partition] = next;
     moved_.notify_all();

@@ -7,6 +7,7 @@
 
 #include "libs/base/mutex.h"
 #include "libs/event_log/event_log.h"
+#include "services/control-plane/log_keeper.h"
 #include "services/control-plane/store.h"
 
 namespace millrace::control_plane {
@@ -16,7 +17,8 @@ namespace millrace::control_plane {
 /// thread's.
 class LogReader {
  public:
-  LogReader(event_log::EventLog& log, Store& store) : log_(log), store_(store) {}
+  LogReader(event_log::EventLog& log, Store& store, Clock& clock, const DeadLetterLimits& limits)
+      : log_(log), store_(store), keeper_(log, store, clock, limits) {}
   ~LogReader() { Stop(); }
 
   void Start();
@@ -28,10 +30,14 @@ class LogReader {
  private:
   void Run(const std::stop_token& stop);
   Status Read(const std::stop_token& stop);
+  Status UseLog();
+  Status RestoreCounters();
+  StatusOr<std::vector<event_log::CommittedOffset>> Positions();
   Status Take(const event_log::RecordBatch& batch);
 
   event_log::EventLog& log_;
   Store& store_;
+  LogKeeper keeper_;  // the thread's
   Mutex mu_;
   std::condition_variable moved_;
   std::map<event_log::TopicPartition, int64_t> positions_ ABSL_GUARDED_BY(mu_);

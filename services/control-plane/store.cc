@@ -101,30 +101,6 @@ Status Store::AddCounters(const std::vector<accounting::v1::Counters>& records,
   });
 }
 
-Status Store::AddDeadLetters(const std::vector<delivery::v1::DeadLetter>& letters,
-                             const std::string& topic, int32_t partition, int64_t next_offset) {
-  return InTransaction([&]() -> Status {
-    for (const auto& letter : letters) {
-      if (letter.redriven()) {
-        Statement mark(database_->handle(),
-                       "UPDATE dead_letters SET state = 'redriven' WHERE id = ?");
-        MR_RETURN_IF_ERROR(mark.Bind(letter.id()).Run());
-        continue;
-      }
-      Statement put(database_->handle(),
-                    "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, 'dead', ?)");
-      MR_RETURN_IF_ERROR(put.Bind(letter.id())
-                             .Bind(letter.destination_id())
-                             .Bind(letter.source_id())
-                             .Bind(letter.stage())
-                             .Bind(letter.failed_at_us())
-                             .BindBlob(letter.SerializeAsString())
-                             .Run());
-    }
-    return SetPosition(topic, partition, next_offset);
-  });
-}
-
 StatusOr<std::vector<CountRow>> Store::Counts() {
   MutexLock lock(mu_);
   Statement ask(database_->handle(),
@@ -139,51 +115,6 @@ StatusOr<std::vector<CountRow>> Store::Counts() {
                     .fate = static_cast<accounting::v1::Fate>(ask.Int(3)),
                     .reason = ask.Text(4),
                     .count = ask.Int(5)});
-  }
-}
-
-StatusOr<std::vector<DeadLetterRow>> Store::DeadLetters(const std::string& destination_id,
-                                                        const std::vector<std::string>& ids,
-                                                        int64_t limit) {
-  MutexLock lock(mu_);
-  std::string sql = "SELECT body, state FROM dead_letters WHERE 1 = 1";
-  if (!destination_id.empty()) sql += " AND destination = ?";
-  if (!ids.empty()) {
-    sql += " AND id IN (?";
-    for (size_t i = 1; i < ids.size(); ++i) sql += ", ?";
-    sql += ")";
-  }
-  sql += " ORDER BY failed_at_us DESC, id DESC LIMIT ?";
-  Statement ask(database_->handle(), sql);
-  if (!destination_id.empty()) ask.Bind(destination_id);
-  for (const std::string& id : ids) ask.Bind(id);
-  ask.Bind(limit);
-  std::vector<DeadLetterRow> rows;
-  while (true) {
-    MR_ASSIGN_OR_RETURN(const bool row, ask.Step());
-    if (!row) return rows;
-    DeadLetterRow& found = rows.emplace_back();
-    found.state = ask.Text(1);
-    if (!found.letter.ParseFromString(ask.Text(0))) {
-      return Error(StatusCode::kInternal, "store: a dead letter cannot be read");
-    }
-  }
-}
-
-StatusOr<std::vector<std::string>> Store::DeadLetterIds(const std::string& destination_id,
-                                                        int64_t limit) {
-  MutexLock lock(mu_);
-  std::string sql = "SELECT id FROM dead_letters WHERE state = 'dead'";
-  if (!destination_id.empty()) sql += " AND destination = ?";
-  sql += " ORDER BY failed_at_us, id LIMIT ?";
-  Statement ask(database_->handle(), sql);
-  if (!destination_id.empty()) ask.Bind(destination_id);
-  ask.Bind(limit);
-  std::vector<std::string> ids;
-  while (true) {
-    MR_ASSIGN_OR_RETURN(const bool row, ask.Step());
-    if (!row) return ids;
-    ids.push_back(ask.Text(0));
   }
 }
 

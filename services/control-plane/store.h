@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,20 @@ struct CountRow {
   accounting::v1::Fate fate{};
   std::string reason;
   int64_t count = 0;
+};
+
+/// Bounds of what is kept of dead letters.
+struct DeadLetterLimits {
+  int64_t max_age_us = int64_t{30} * 24 * 3600 * 1'000'000;
+  int64_t max_count = 100'000;           // of one source and destination
+  int64_t max_bytes = int64_t{1} << 30;  // of all, as they are kept
+};
+
+/// What is kept of the dead letters, and how many went by the bounds since the store was made.
+struct DeadLetterSums {
+  int64_t kept = 0;
+  int64_t bytes = 0;
+  int64_t purged = 0;
 };
 
 struct DeadLetterRow {
@@ -97,6 +112,15 @@ class Store {
   /// Totals, logs and shadow samples of a transformation; names and numbers are not filled in.
   StatusOr<config::v1::ScriptReport> Report(const std::string& script_id);
 
+  /// All sums with the positions that they cover, of records of `topic` (`counters`).
+  StatusOr<accounting::v1::CountersSnapshot> CountersUpToNow(const std::string& topic);
+  /// Puts a snapshot in place of all sums and positions of `topic`.
+  Status ReplaceCounters(const accounting::v1::CountersSnapshot& snapshot,
+                         const std::string& topic);
+  /// Notes which log the positions belong to. True: it is another than before, so that positions
+  /// and sums begin anew; dead letters stay, and those to come cannot take their ids.
+  StatusOr<bool> UseLog(const std::string& id);
+
   StatusOr<std::vector<CountRow>> Counts();
   /// Newest first. Empty `destination_id`: all; empty `ids`: any.
   StatusOr<std::vector<DeadLetterRow>> DeadLetters(const std::string& destination_id,
@@ -105,11 +129,20 @@ class Store {
   /// Ids of letters in state `dead`, oldest first. Empty `destination_id`: all.
   StatusOr<std::vector<std::string>> DeadLetterIds(const std::string& destination_id,
                                                    int64_t limit);
+  /// Deletes a part of what is beyond the limits, oldest first; how many. 0: nothing is.
+  StatusOr<int64_t> PurgeDeadLetters(const DeadLetterLimits& limits, int64_t now_us);
+  StatusOr<DeadLetterSums> SumsOfDeadLetters();
 
  private:
   explicit Store(std::unique_ptr<Database> database) : database_(std::move(database)) {}
   Status SetPosition(const std::string& topic, int32_t partition, int64_t next_offset);
   Status AddOne(const accounting::v1::Counters& record);
+  Status AddLetter(const delivery::v1::DeadLetter& letter);
+  StatusOr<int64_t> Purge(const std::string& chosen, const std::function<void(Statement&)>& bind);
+  StatusOr<int64_t> PurgeOld(int64_t before_us);
+  StatusOr<int64_t> PurgeOldestOf(const std::string& source, const std::string& destination,
+                                  int64_t count);
+  StatusOr<int64_t> PurgeBeyond(const DeadLetterLimits& limits);
   Status PutWorkspace(const config::v1::Workspace& workspace);
   Status PutScript(const ScriptRow& row);
   Status Delete(const std::string& script_id);
@@ -126,6 +159,7 @@ class Store {
 
   Mutex mu_;
   std::unique_ptr<Database> database_;
+  int64_t log_number_ = 1;  // grows with each log that the store was used with
 };
 
 }  // namespace millrace::control_plane

@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "libs/pipeline/topology.h"
 #include "services/processor/planner.h"
 #include "services/processor/worker.h"
 
@@ -13,8 +14,6 @@ namespace millrace::processor {
 namespace {
 
 constexpr int64_t kDefaultWindowSeconds = 86'400;
-constexpr std::chrono::hours kShortestChangelog{7 * 24};
-constexpr std::chrono::hours kReportRetention{24};
 constexpr std::chrono::seconds kTopicsPatience{30};
 constexpr std::chrono::milliseconds kTopicsStep{100};
 constexpr int64_t kLongestWindowSeconds = 366LL * 86'400;
@@ -48,13 +47,12 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
   const int64_t window =
       settings.dedup_window_s() == 0 ? kDefaultWindowSeconds : settings.dedup_window_s();
   // Longer than the window: what a lost folder is made anew from.
-  processor->dedup_retention_ = std::max<std::chrono::milliseconds>(
-      kShortestChangelog, std::chrono::seconds(window) + std::chrono::hours(1));
+  processor->dedup_window_ = std::chrono::seconds(window) + std::chrono::hours(1);
   const auto& transformation = processor->deps_.transformation;
   const int64_t longest_s = transformation.state_max_ttl_s() == 0
                                 ? kDefaultStateSeconds
                                 : transformation.state_max_ttl_s();
-  processor->state_retention_ = std::chrono::seconds(longest_s) + std::chrono::hours(24);
+  processor->state_lifetime_ = std::chrono::seconds(longest_s);
   const auto memory = MakeStoreMemory();
   const auto state_memory = MakeStoreMemory();
   for (uint32_t i = 0; i < std::max(1u, settings.workers()); ++i) {
@@ -91,26 +89,20 @@ Processor::~Processor() {
 
 Status Processor::EnsureTopics() {
   event_log::EventLog& log = deps_.log;
+  MR_RETURN_IF_ERROR(pipeline::EnsureShared(log, {.ingest_partitions = deps_.ingest_partitions}));
   const std::string ingest(event_log::kIngestTopic);
-  MR_RETURN_IF_ERROR(log.EnsureTopic(ingest, {.partitions = deps_.ingest_partitions}));
   MR_ASSIGN_OR_RETURN(const auto partitions, log.Describe(ingest));
-  for (const auto& [name, retention] : {std::pair(event_log::kDedupTopic, dedup_retention_),
-                                        std::pair(event_log::kStateTopic, state_retention_)}) {
-    const std::string topic(name);
-    MR_RETURN_IF_ERROR(log.EnsureTopic(
-        topic, {.partitions = static_cast<int32_t>(partitions.size()), .retention = retention}));
-    MR_ASSIGN_OR_RETURN(const auto changelog, log.Describe(topic));
+  const pipeline::TopologyOptions options{.ingest_partitions = static_cast<int>(partitions.size()),
+                                          .dedup_window = dedup_window_,
+                                          .state_lifetime = state_lifetime_};
+  MR_RETURN_IF_ERROR(pipeline::EnsureChangelogs(log, options));
+  for (const auto& topic : pipeline::ChangelogTopics(options)) {
+    MR_ASSIGN_OR_RETURN(const auto changelog, log.Describe(topic.name));
     if (changelog.size() < partitions.size()) {
       return Error(StatusCode::kFailedPrecondition,
                    "topic '{}' has {} partitions and topic '{}' {}; they must have the same number",
-                   topic, changelog.size(), ingest, partitions.size());
+                   topic.name, changelog.size(), ingest, partitions.size());
     }
-  }
-  MR_RETURN_IF_ERROR(
-      log.EnsureTopic(std::string(event_log::kReportTopic), {.retention = kReportRetention}));
-  for (const auto topic :
-       {event_log::kDeadLetterTopic, event_log::kCountersTopic, event_log::kDeliveryStatusTopic}) {
-    MR_RETURN_IF_ERROR(log.EnsureTopic(std::string(topic), {}));
   }
   return OkStatus();
 }

@@ -57,8 +57,8 @@ class Processor {
   Status EnsureTopics();
 
   const Deps deps_;
-  std::chrono::milliseconds dedup_retention_{0};
-  std::chrono::milliseconds state_retention_{0};
+  std::chrono::milliseconds dedup_window_{0};
+  std::chrono::milliseconds state_lifetime_{0};
   std::unique_ptr<Planner> planner_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

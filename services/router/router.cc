@@ -55,10 +55,6 @@ Router::~Router() {
 }
 
 Status Router::Start() {
-  for (const auto& topic :
-       {event_log::kDeliveryStatusTopic, event_log::kDeadLetterTopic, event_log::kCountersTopic}) {
-    MR_RETURN_IF_ERROR(deps_.log.EnsureTopic(std::string(topic), {}));
-  }
   for (const auto& worker : workers_) worker->Start();
   subscription_ = deps_.workspace.Subscribe(
       [this](const config::WorkspacePtr& workspace) { OnWorkspace(workspace); });

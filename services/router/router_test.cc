@@ -15,6 +15,7 @@
 #include "libs/base/ids.h"
 #include "libs/event_log/local/local_log.h"
 #include "libs/http/server.h"
+#include "libs/pipeline/topology.h"
 #include "millrace/accounting/v1/accounting.pb.h"
 #include "millrace/delivery/v1/delivery.pb.h"
 
@@ -103,6 +104,7 @@ class Bench {
   Bench() : folder_(std::filesystem::temp_directory_path() / ("router-" + NewUuid())) {
     auto log = event_log::OpenLocalLog({.path = folder_.string()});
     REQUIRE(log.ok());
+    REQUIRE(pipeline::EnsureShared(**log, {}).ok());
     log_ = *std::move(log);
     auto appender = log_->NewAppender();
     REQUIRE(appender.ok());

@@ -19,6 +19,7 @@
 #include "libs/base/failpoint.h"
 #include "libs/config/local_source.h"
 #include "libs/event_log/local/local_log.h"
+#include "libs/pipeline/topology.h"
 #include "libs/warehouses/registry.h"
 #include "millrace/accounting/v1/accounting.pb.h"
 #include "millrace/delivery/v1/delivery.pb.h"
@@ -86,6 +87,7 @@ std::unique_ptr<event_log::EventLog> OpenLog(const std::string& folder) {
   auto log = event_log::OpenLocalLog({.path = folder});
   INFO(Message(log.status()));
   REQUIRE(log.ok());
+  REQUIRE(pipeline::EnsureShared(**log, {}).ok());
   return *std::move(log);
 }
 

@@ -43,10 +43,6 @@ StatusOr<std::unique_ptr<WarehouseLoader>> WarehouseLoader::Create(
 }
 
 Status WarehouseLoader::Start() {
-  for (const std::string_view topic :
-       {event_log::kDeadLetterTopic, event_log::kDeliveryStatusTopic, event_log::kCountersTopic}) {
-    MR_RETURN_IF_ERROR(deps_.log.EnsureTopic(std::string(topic), {}));
-  }
   thread_ = std::thread([this] { Run(); });
   subscription_ = deps_.workspace.Subscribe([this](config::WorkspacePtr workspace) {
     MutexLock lock(mu_);
