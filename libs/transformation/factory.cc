@@ -155,11 +155,11 @@ class Factory final : public TransformerFactory {
     made.batch = entry_point != EntryPoint::kEvent;
     made.fetches = limits.fetches() != 0 ? limits.fetches() : kDefaultFetches;
     made.workspace_id = workspace.id();
-    std::vector<std::string> secrets;
+    std::vector<std::string> values;
     for (const auto& credential : workspace.credentials()) {
-      if (credential.secret()) secrets.push_back(credential.value());
+      if (credential.secret()) values.push_back(credential.value());
     }
-    made.mask = Mask(secrets);
+    made.mask = secrets::Mask(values);
     module.sequential = made.stateful;
     module.version = version.id();
     made.module = std::make_shared<const script::Module>(std::move(module));

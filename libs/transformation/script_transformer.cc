@@ -42,7 +42,8 @@ std::vector<std::string> Lines(std::string_view text) {
   return lines;
 }
 
-void SetError(std::string message, std::string_view stack, const Mask& mask, Output* output) {
+void SetError(std::string message, std::string_view stack, const secrets::Mask& mask,
+              Output* output) {
   output->events.clear();
   if (message.compare(0, kInvalidResult.size(), kInvalidResult) == 0) {
     message.erase(0, kInvalidResult.size());
@@ -67,7 +68,8 @@ void AddEvent(std::string json, Output* output) {
 }
 
 /// What `call` says about the event or events that it was given.
-void TakeOutputs(script::CallOutput call, const Mask& mask, Output* outputs, size_t count) {
+void TakeOutputs(script::CallOutput call, const secrets::Mask& mask, Output* outputs,
+                 size_t count) {
   const auto share = static_cast<int64_t>(count);
   for (size_t i = 0; i < count; ++i) {
     outputs[i].cpu_us = call.cpu_us / share;

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "libs/script/worker_pool.h"
+#include "libs/secrets/mask.h"
 #include "libs/transformation/factory.h"
-#include "libs/transformation/mask.h"
 
 namespace millrace::transformation {
 
@@ -17,7 +17,7 @@ struct ScriptVersion {
   bool stateful = false;
   uint32_t fetches = 0;  // of one event
   std::string workspace_id;
-  Mask mask{{}};
+  secrets::Mask mask;
 };
 
 std::shared_ptr<Transformer> MakeScriptTransformer(ScriptVersion version,

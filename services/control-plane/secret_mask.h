@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "libs/base/status.h"
-#include "libs/transformation/mask.h"
+#include "libs/secrets/mask.h"
 #include "millrace/config/v1/workspace.pb.h"
 
 namespace millrace::control_plane {
@@ -22,7 +22,7 @@ class SecretMask {
 
  private:
   const bool needed_;
-  const transformation::Mask mask_;
+  const secrets::Mask mask_;
 };
 
 }  // namespace millrace::control_plane

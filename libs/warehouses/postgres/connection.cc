@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "libs/secrets/mask.h"
+
 namespace millrace::warehouses::postgres {
 namespace {
 
@@ -39,10 +41,7 @@ class MemoryFile {
 
 /// One line, the password masked should the server repeat it.
 std::string Clean(std::string text, const std::string& password) {
-  for (size_t at = 0; !password.empty() && (at = text.find(password, at)) != std::string::npos;) {
-    text.replace(at, password.size(), "***");
-    at += 3;
-  }
+  text = secrets::Mask({password}).ApplyToMessage(std::move(text));
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   std::ranges::replace(text, '\n', ' ');
   return text;
