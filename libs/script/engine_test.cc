@@ -94,6 +94,25 @@ TEST_CASE("keys are looked for in the bytes of the event") {
   CHECK(Value("return context.mentions('a');", R"({"\u0061":1})") == "true");
 }
 
+TEST_CASE("names that the call was given as changed") {
+  auto engine = MakeQuickJsEngine();
+  auto instance =
+      engine->Load(std::make_shared<const Module>(
+                       Module{.id = "test",
+                              .source = "export function map(event, config, context) {"
+                                        "  return ['a', 'b c', 'b', '', 'a\",\"b c'].map((name) => "
+                                        "context.changed(name)); }"}),
+                   nullptr, {});
+  REQUIRE(instance.ok());
+  CallOutput output;
+  (*instance)->Start(1, {.event = "{}", .seed = "seed", .extra_json = R"(["a","b c"])"});
+  REQUIRE((*instance)->TakeEnded(&output) == 1);
+  CHECK(output.value == "[true,true,false,false,false]");
+  (*instance)->Start(2, {.event = "{}", .seed = "seed"});
+  REQUIRE((*instance)->TakeEnded(&output) == 2);
+  CHECK(output.value == "[false,false,false,false,false]");
+}
+
 TEST_CASE("nothing, promises and log lines") {
   CHECK(Run("export const map = () => null;").outcome == Outcome::kNothing);
   CHECK(Run("export async function map() { return 1; }").value == "1");

@@ -58,10 +58,12 @@ struct Module {
 };
 
 struct CallInput {
-  Bytes event;             // JSON
-  int64_t now_us = 0;      // context.now, Date.now(), new Date()
-  std::string seed;        // of context.uuid() and Math.random()
-  std::string extra_json;  // host.extra of an adapter; empty = undefined
+  Bytes event;         // JSON
+  int64_t now_us = 0;  // context.now, Date.now(), new Date()
+  std::string seed;    // of context.uuid() and Math.random()
+  /// host.extra of an adapter; without one the list of names that context.changed knows. Empty:
+  /// undefined, no names.
+  std::string extra_json;
   /// Calls of one batch with the same order run strictly one after another; 0 = any time.
   uint64_t order = 0;
 };

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "libs/base/hash.h"
+#include "libs/script/json_text.h"
 #include "libs/script/quickjs_instance.h"
 
 namespace millrace::script {
@@ -102,6 +103,17 @@ JSValue QuickJsInstance::Mentions(JSContext* context, JSValueConst, int count,
   return JS_NewBool(context, found);
 }
 
+JSValue QuickJsInstance::Changed(JSContext* context, JSValueConst, int, JSValueConst* values) {
+  size_t size = 0;
+  const char* key = JS_ToCStringLen(context, &size, values[0]);
+  if (key == nullptr) return JS_EXCEPTION;
+  std::string quoted;
+  AppendQuoted(std::string_view(key, size), &quoted);
+  JS_FreeCString(context, key);
+  const std::string_view names = Self(context)->current_->view.extra_json;
+  return JS_NewBool(context, names.find(quoted) != std::string_view::npos);
+}
+
 JSValue QuickJsInstance::GetNow(JSContext* context, JSValueConst) {
   const int64_t milliseconds = Self(context)->current_->view.now_us / 1000;
   const time_t seconds = milliseconds / 1000;
@@ -151,7 +163,7 @@ Status QuickJsInstance::MakeGlobals() {
   const JSCFunctionListEntry members[] = {
       JS_CGETSET_DEF("now", GetNow, nullptr), JS_CGETSET_DEF("event", GetEvent, nullptr),
       JS_CGETSET_DEF("raw", GetRaw, nullptr), JS_CFUNC_DEF("mentions", 1, Mentions),
-      JS_CFUNC_DEF("uuid", 0, Uuid)};
+      JS_CFUNC_DEF("changed", 1, Changed),    JS_CFUNC_DEF("uuid", 0, Uuid)};
   for (const JSCFunctionListEntry& member : members) {
     JS_SetPropertyFunctionList(context_, call_context_, &member, 1);
   }

@@ -105,6 +105,7 @@ class QuickJsInstance final : public Instance {
   static JSValue Uuid(JSContext* context, JSValueConst, int, JSValueConst*);
   static JSValue Log(JSContext* context, JSValueConst, int count, JSValueConst* values);
   static JSValue Mentions(JSContext* context, JSValueConst, int count, JSValueConst* values);
+  static JSValue Changed(JSContext* context, JSValueConst, int count, JSValueConst* values);
   static JSValue GetNow(JSContext* context, JSValueConst);
   static JSValue GetEvent(JSContext* context, JSValueConst);
   static JSValue GetRaw(JSContext* context, JSValueConst);

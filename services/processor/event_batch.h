@@ -28,6 +28,9 @@ struct Event {
   size_t order = 0;  // of the record among those of the poll
   size_t slot = 0;   // among the events that came to the chain it is in
 
+  /// As it was accepted, once a transformation has changed `bytes`; empty before.
+  Bytes accepted;
+
   // What transformations made of the event.
   uint32_t index = 0;  // among the events made of one record; 0 = the first
   bool extra = false;  // made beside the one that was there; counted as PRODUCED, not as ACCEPTED

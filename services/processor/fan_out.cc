@@ -32,6 +32,7 @@ Route MakeRoute(const config::v1::Connection& connection,
   for (const std::string& name : definition->message_types()) {
     route.types.push_back(event::ParseEventType(name));
   }
+  route.routing_keys.assign(definition->routing_keys().begin(), definition->routing_keys().end());
   return route;
 }
 
@@ -61,6 +62,11 @@ FanOut::FanOut(config::WorkspacePtr workspace, const DestinationTypes& types,
     const auto* destination = found == destinations.end() ? nullptr : found->second;
     Route& route = source->second.routes.emplace_back(MakeRoute(connection, destination, types));
     if (!route.closed.empty()) continue;
+    for (const std::string& key : route.routing_keys) {
+      if (std::find(routing_keys_.begin(), routing_keys_.end(), key) == routing_keys_.end()) {
+        routing_keys_.push_back(key);
+      }
+    }
     if (auto chain = chains.Make(connection.transformations(), destination->transformations())) {
       route.group =
           GroupOf(std::move(chain), *sources[source->first], *destination, source->second);

@@ -22,6 +22,7 @@ struct Route {
   std::string topic;
   std::vector<std::string> names;           // by which an integrations object may call it
   std::vector<event::v1::EventType> types;  // that it takes; empty = all
+  std::vector<std::string> routing_keys;    // of its definition
   std::string closed;  // why nothing goes there (disabled, unknown type); empty = open
   int group = -1;      // of SourceRoutes::groups, whose chain comes before; -1: none
 };
@@ -49,6 +50,8 @@ class FanOut {
   /// Ids of every destination that events may be emitted to.
   const std::vector<std::string>& destination_ids() const { return destination_ids_; }
   const config::v1::Workspace& workspace() const { return *workspace_; }
+  /// Of all open routes.
+  const std::vector<std::string>& routing_keys() const { return routing_keys_; }
   /// Whether making it anew may load what could not be loaded.
   bool passing_fault() const { return passing_fault_; }
 
@@ -59,6 +62,7 @@ class FanOut {
   config::WorkspacePtr workspace_;
   StringMap<SourceRoutes> sources_;
   std::vector<std::string> destination_ids_;
+  std::vector<std::string> routing_keys_;
   bool passing_fault_ = false;
 };
 

@@ -8,6 +8,7 @@
 
 #include "libs/base/text.h"
 #include "millrace/delivery/v1/delivery.pb.h"
+#include "services/processor/routing_keys.h"
 
 namespace millrace::processor {
 
@@ -150,13 +151,28 @@ delivery::v1::DeliveryMeta MetaOf(const Event& event, const std::string& destina
   return meta;
 }
 
+/// Those of `keys` that transformations set, now or before the event was dead-lettered.
+std::vector<std::string> SetKeys(const Event& event, const std::vector<std::string>& keys) {
+  if (keys.empty()) return {};
+  std::vector<std::string> set;
+  if (!event.accepted.empty()) set = ChangedKeys(event.accepted.view(), event.bytes.view(), keys);
+  for (const std::string& key : event.meta.redrive().changed_keys()) {
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) continue;
+    if (std::find(set.begin(), set.end(), key) == set.end()) set.push_back(key);
+  }
+  return set;
+}
+
 /// With what a letter of a transformation goes back into `ingest`.
-event::v1::EventMeta IngestMetaOf(const Event& event, const std::string& destination_id) {
+event::v1::EventMeta IngestMetaOf(const Event& event, const std::string& destination_id,
+                                  const std::vector<std::string>& routing_keys) {
+  const std::vector<std::string> set = SetKeys(event, routing_keys);
   event::v1::EventMeta meta = event.meta;
   auto& redrive = *meta.mutable_redrive();
   redrive.set_destination_id(destination_id);
   redrive.set_transformation_id(event.failed_step.empty() ? event.resume_at : event.failed_step);
   redrive.mutable_transformation_versions()->Assign(event.versions.begin(), event.versions.end());
+  redrive.mutable_changed_keys()->Assign(set.begin(), set.end());
   return meta;
 }
 
@@ -172,12 +188,14 @@ std::string LetterId(const Event& event, const std::string& destination_id) {
 }  // namespace
 
 void Outputs::Emit(const Event& event, const Route& route) {
+  delivery::v1::DeliveryMeta meta = MetaOf(event, route.destination_id);
+  const std::vector<std::string> set = SetKeys(event, route.routing_keys);
+  meta.mutable_changed_keys()->Assign(set.begin(), set.end());
   held_.push_back(event.bytes);
-  records_.push_back(
-      {.topic = route.topic,
-       .record = {.key = event.user_key,
-                  .meta = Keep(MetaOf(event, route.destination_id).SerializeAsString()),
-                  .value = event.bytes.view()}});
+  records_.push_back({.topic = route.topic,
+                      .record = {.key = event.user_key,
+                                 .meta = Keep(meta.SerializeAsString()),
+                                 .value = event.bytes.view()}});
   orders_.push_back(event.order);
   Count(event.meta.source_id(), route.destination_id, accounting::v1::ROUTED);
 }
@@ -201,7 +219,7 @@ void Outputs::DeadLetter(const Event& event, const std::string& destination_id) 
   letter.mutable_user_key()->assign(event.user_key);
   if (!destination_id.empty()) *letter.mutable_delivery() = MetaOf(event, destination_id);
   if (!event.failed_step.empty() || event.meta.has_redrive()) {
-    *letter.mutable_ingest() = IngestMetaOf(event, destination_id);
+    *letter.mutable_ingest() = IngestMetaOf(event, destination_id, fan_out_.routing_keys());
   }
   records_.push_back(
       {.topic = event_log::kDeadLetterTopic,

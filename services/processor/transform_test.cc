@@ -126,6 +126,57 @@ TEST_CASE("One event may become none, or several with ids and positions of their
   CHECK(positions.size() == 8);
 }
 
+/// The changed keys of the one record of a destination's topic.
+std::vector<std::string> ChangedKeysOf(Fixture& f, const std::string& topic) {
+  REQUIRE(f.Values(topic).size() == 1);
+  const auto keys = f.Metas().at(0).changed_keys();
+  return {keys.begin(), keys.end()};
+}
+
+TEST_CASE("A routing key is set by a transformation, never by the sender", "[transform]") {
+  struct Case {
+    const char* members;  // of the event as it was accepted
+    std::vector<std::string> changed;
+  };
+  const auto c = GENERATE(values<Case>({
+      {"", {"fullPath"}},
+      {R"(,"fullPath":"https://evil")", {"fullPath"}},
+      {R"(,"fullPath":"t1.v1")", {}},  // the same value, so still the sender's
+      {R"(,"header":{"a":"b"})", {"fullPath"}},
+  }));
+  CAPTURE(c.members);
+  Plan plan;
+  plan.Add(plan.connection(0), "t1", "add fullPath").Add(plan.connection(1), "t2", "add other");
+  Fixture f(plan.workspace);
+  f.definition.add_routing_keys("header");
+  f.definition.add_routing_keys("fullPath");
+  f.Start();
+  f.Send("s1", "m1", c.members);
+  f.WaitUntilCounted();
+  f.Stop();
+  CHECK(ChangedKeysOf(f, "destination.d1") == c.changed);
+  CHECK(ChangedKeysOf(f, "destination.d2").empty());
+}
+
+TEST_CASE("A routing key that was set before a later step failed is still set after the redrive",
+          "[transform]") {
+  Plan plan;
+  plan.Add(plan.connection(0), "t1", "add fullPath").Add(plan.connection(0), "t2", "fail");
+  Fixture f(plan.workspace);
+  f.definition.add_routing_keys("fullPath");
+  f.Start();
+  f.Send("s1", "m1");
+  f.WaitUntilCounted();
+  const auto letter = f.Letters().at(0);
+  Plan fixed;
+  fixed.Add(fixed.connection(0), "t1", "add fullPath").Add(fixed.connection(0), "t2", "add fixed");
+  f.Configure(fixed.workspace);
+  f.Append("user-m1", letter.ingest(), letter.event());
+  f.WaitUntilCounted();
+  f.Stop();
+  CHECK(ChangedKeysOf(f, "destination.d1") == std::vector<std::string>{"fullPath"});
+}
+
 TEST_CASE("A dropped event is counted where it was dropped", "[transform]") {
   Plan plan;
   plan.Add(plan.source(), "t1", "drop");

@@ -34,6 +34,7 @@ void SetId(Event& event, std::string id) {
 
 /// Takes over the new bytes, and reads again what may have changed with them.
 void SetBytes(Event& event, Bytes bytes, const event::EventFields& fields) {
+  if (event.accepted.empty()) event.accepted = event.bytes;
   event.bytes = std::move(bytes);
   event.fields = fields;
   const std::string_view type = fields.type;
