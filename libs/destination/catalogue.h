@@ -42,15 +42,6 @@ class Catalogue {
   StringMap<std::shared_ptr<const DestinationType>> types_;
 };
 
-/// Whether `config_json` can configure a destination of this type: kInvalidArgument says which key
-/// is missing or of the wrong kind and how to mend it. Keys the definition does not know are
-/// allowed.
-Status ValidateConfig(const v1::Definition& definition, std::string_view config_json);
-
-/// `config_json` with the values of secret fields replaced, for logs and answers. "{}" when it is
-/// no JSON object.
-std::string MaskSecrets(const v1::Definition& definition, std::string_view config_json);
-
 enum class Verdict { kDelivered, kRetry, kAbort };
 
 /// What an answer means: 2xx delivered; 408, 429, 5xx and network faults are tried again, except an

@@ -1,19 +1,14 @@
 #include "libs/destination/catalogue_functions.h"
 
-#include "libs/destination/script_mapper.h"
-
 namespace millrace::destination {
-namespace {
 
-Status Unknown(const Catalogue& catalogue, std::string_view type) {
+Status UnknownType(const Catalogue& catalogue, std::string_view type) {
   std::string known;
   for (const auto* one : catalogue.List())
     known += (known.empty() ? "" : ", ") + one->definition.id();
   return Error(StatusCode::kInvalidArgument, "there is no destination type '{}'; there are: {}",
                type, known);
 }
-
-}  // namespace
 
 StatusOr<Catalogue> LoadCatalogue(const std::string& folder) {
   Catalogue catalogue = Catalogue::Builtin();
@@ -28,11 +23,20 @@ std::function<const v1::Definition*(std::string_view)> DefinitionsOf(const Catal
   };
 }
 
+std::function<StatusOr<Config>(const config::v1::Destination&)> ConfigsOf(
+    const Catalogue& catalogue) {
+  return [&catalogue](const config::v1::Destination& configured) -> StatusOr<Config> {
+    const DestinationType* found = catalogue.Find(configured.type());
+    if (found == nullptr) return UnknownType(catalogue, configured.type());
+    return NormaliseConfig(found->definition, configured.config_json());
+  };
+}
+
 std::function<Status(std::string_view, std::string_view)> ValidatorOf(const Catalogue& catalogue) {
   return [&catalogue](std::string_view type, std::string_view config_json) -> Status {
     const DestinationType* found = catalogue.Find(type);
-    return found == nullptr ? Unknown(catalogue, type)
-                            : ValidateConfig(found->definition, config_json);
+    return found == nullptr ? UnknownType(catalogue, type)
+                            : NormaliseConfig(found->definition, config_json).status();
   };
 }
 
@@ -41,16 +45,6 @@ std::function<std::string(std::string_view, std::string_view)> MaskerOf(
   return [&catalogue](std::string_view type, std::string_view config_json) -> std::string {
     const DestinationType* found = catalogue.Find(type);
     return found == nullptr ? "{}" : MaskSecrets(found->definition, config_json);
-  };
-}
-
-std::function<StatusOr<std::shared_ptr<Mapper>>(const config::v1::Destination&)> MappersOf(
-    const Catalogue& catalogue, script::WorkerPool& scripts) {
-  return [&catalogue, &scripts](
-             const config::v1::Destination& configured) -> StatusOr<std::shared_ptr<Mapper>> {
-    const DestinationType* found = catalogue.Find(configured.type());
-    if (found == nullptr) return Unknown(catalogue, configured.type());
-    return MakeMapper(found->definition, found->mapping_source, configured.config_json(), scripts);
   };
 }
 

@@ -1,26 +1,31 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 
 #include "libs/destination/catalogue.h"
-#include "libs/destination/mapper.h"
-#include "libs/script/worker_pool.h"
+#include "libs/destination/config.h"
 #include "millrace/config/v1/workspace.pb.h"
 
-/// What services ask of the catalogue, as functions for their Deps. The catalogue (and pool)
-/// outlive them.
+/// What services ask of the catalogue, as functions for their Deps. The catalogue outlives them.
 namespace millrace::destination {
 
 /// The types that are compiled in and those of `folder` (empty: none).
 StatusOr<Catalogue> LoadCatalogue(const std::string& folder);
 
+/// kInvalidArgument: there is no such type; names those there are.
+Status UnknownType(const Catalogue& catalogue, std::string_view type);
+
 /// The definition of a type by name; null when there is none.
 std::function<const v1::Definition*(std::string_view)> DefinitionsOf(const Catalogue& catalogue);
 
-/// Checks a configuration by the definition of its type; kInvalidArgument also for an unknown type.
+/// Reads the configuration of a destination by the definition of its type; kInvalidArgument also
+/// for an unknown type.
+std::function<StatusOr<Config>(const config::v1::Destination&)> ConfigsOf(
+    const Catalogue& catalogue);
+
+/// Whether a configuration can be read; kInvalidArgument also for an unknown type.
 std::function<Status(std::string_view type, std::string_view config_json)> ValidatorOf(
     const Catalogue& catalogue);
 
@@ -28,9 +33,5 @@ std::function<Status(std::string_view type, std::string_view config_json)> Valid
 /// is secret: the answer is {}.
 std::function<std::string(std::string_view type, std::string_view config_json)> MaskerOf(
     const Catalogue& catalogue);
-
-/// Makes the mapper of a configured destination.
-std::function<StatusOr<std::shared_ptr<Mapper>>(const config::v1::Destination&)> MappersOf(
-    const Catalogue& catalogue, script::WorkerPool& scripts);
 
 }  // namespace millrace::destination

@@ -1,12 +1,18 @@
 // Runs the golden cases of one destination folder: destination_golden FOLDER.
 //
-// FOLDER/testdata/*.json holds lists of cases:
-//   {name, config, event, expect: [{method, url, headers?, json? | body?}]}  [] = the event is
-//   declined {name, config, event, error: "a part of the message"} {name, config, invalid: "a part
-//   of the message"}                         config is refused {name, config?, response: {status,
-//   network_error?}, verdict: "delivered|retry|abort"}
-// context.now is 2024-01-02T03:04:05.678Z in every case. Headers are compared when the case lists
-// them.
+// FOLDER/testdata/*.json holds lists of cases. Each has a name and is of one of these forms:
+//
+//   {name, config, event, changed?, expect: [request...]}
+//       The requests that the event becomes; [] when it is declined.
+//   {name, config, event, changed?, error: text}
+//       The event cannot be mapped; text is part of the message.
+//   {name, config, invalid: text}
+//       The configuration is refused.
+//   {name, config?, response: {status, network_error?}, verdict: "delivered" | "retry" | "abort"}
+//
+// A request is {method, url, headers?, json? | body?}; its headers are compared when the case
+// lists them. `changed` lists the routing keys of the event that a transformation set.
+// context.now is 2024-01-02T03:04:05.678Z.
 #include <nlohmann/json.hpp>
 
 #include <cstdlib>
@@ -24,9 +30,12 @@ namespace {
 using Json = nlohmann::json;
 constexpr int64_t kNowUs = 1'704'164'645'678'000;
 
-MapResult MapOne(Mapper& mapper, const std::string& event) {
+MapResult MapOne(Mapper& mapper, const Json& test) {
   std::promise<std::vector<MapResult>> promise;
-  mapper.Map({MapInput{.event = Bytes(event), .now_us = kNowUs, .uuid_seed = "golden"}},
+  mapper.Map({MapInput{.event = Bytes(test["event"].dump()),
+                       .now_us = kNowUs,
+                       .uuid_seed = "golden",
+                       .changed_keys = test.value("changed", std::vector<std::string>())}},
              [&](std::vector<MapResult> results) { promise.set_value(std::move(results)); });
   return promise.get_future().get().at(0);
 }
@@ -75,12 +84,12 @@ std::string CheckVerdict(const v1::Definition& definition, const Json& test) {
 std::string RunCase(const DestinationType& type, const Json& test, script::WorkerPool& pool) {
   if (test.contains("response")) return CheckVerdict(type.definition, test);
   const std::string config = test.value("config", Json::object()).dump();
-  const Status valid = ValidateConfig(type.definition, config);
-  if (test.contains("invalid")) return CheckError(Message(valid), test["invalid"]);
-  if (!valid.ok()) return std::string(Message(valid));
-  auto mapper = MakeMapper(type.definition, type.mapping_source, config, pool);
+  const auto read = NormaliseConfig(type.definition, config);
+  if (test.contains("invalid")) return CheckError(Message(read.status()), test["invalid"]);
+  if (!read.ok()) return std::string(Message(read.status()));
+  auto mapper = MakeMapper(type.definition, type.mapping_source, *read, pool);
   if (!mapper.ok()) return std::string(Message(mapper.status()));
-  const MapResult result = MapOne(**mapper, test["event"].dump());
+  const MapResult result = MapOne(**mapper, test);
   if (test.contains("error")) return CheckError(result.error, test["error"]);
   return CheckRequests(result, test["expect"]);
 }

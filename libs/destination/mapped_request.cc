@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "libs/destination/credentials.h"
+
 namespace millrace::destination {
 namespace {
 
@@ -83,7 +85,40 @@ struct Parts {
   http::ClientRequest request;
   std::string query;
   std::string_view content_type;
+  Credentials credentials;
 };
+
+bool SameName(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+Headers::iterator Find(Headers* headers, std::string_view name) {
+  return std::find_if(headers->begin(), headers->end(),
+                      [&](const auto& header) { return SameName(header.first, name); });
+}
+
+/// A character of a token, which header names are.
+bool IsTokenCharacter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+         std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+}
+
+/// Names know no case: of one that stands twice the last counts.
+Status TakeHeaders(ondemand::value value, std::string_view where, Headers* headers) {
+  return EachMember(value, where, [&](const std::string& name, std::string_view text) {
+    if (name.empty() || !std::all_of(name.begin(), name.end(), IsTokenCharacter)) {
+      return Wrong(fmt::format("'{}' is not a header name", name));
+    }
+    if (HasControl(text)) return Wrong(fmt::format("header '{}' has control characters", name));
+    if (const auto found = Find(headers, name); found != headers->end()) headers->erase(found);
+    headers->emplace_back(name, text);
+    return OkStatus();
+  });
+}
 
 Status AppendPair(std::string_view name, std::string_view text, std::string* out) {
   if (!out->empty()) out->push_back('&');
@@ -102,6 +137,50 @@ Status TakeBody(ondemand::value value, std::string_view event, std::string* body
   return SetText(value, "body", body);
 }
 
+Status TakeOrigins(ondemand::value value, std::vector<std::string>* origins) {
+  ondemand::array array;
+  if (value.get_array().get(array) != simdjson::SUCCESS) return Wrong("'origins' is not a list");
+  for (auto item : array) {
+    ondemand::value origin;
+    if (item.get(origin) != simdjson::SUCCESS) return Wrong("'origins' cannot be read");
+    MR_RETURN_IF_ERROR(SetText(origin, "origins", &origins->emplace_back()));
+  }
+  return OkStatus();
+}
+
+Status TakeCredentials(ondemand::value value, Credentials* credentials) {
+  credentials->given = true;
+  ondemand::object object;
+  if (value.get_object().get(object) != simdjson::SUCCESS) {
+    return Wrong("'credentials' is not an object");
+  }
+  for (auto field : object) {
+    std::string_view name;
+    ondemand::value member;
+    if (field.unescaped_key().get(name) != simdjson::SUCCESS ||
+        field.value().get(member) != simdjson::SUCCESS) {
+      return Wrong("'credentials' cannot be read");
+    }
+    if (name == "origins") {
+      MR_RETURN_IF_ERROR(TakeOrigins(member, &credentials->origins));
+    } else if (name == "headers") {
+      MR_RETURN_IF_ERROR(TakeHeaders(member, name, &credentials->headers));
+    } else if (name == "query") {
+      MR_RETURN_IF_ERROR(
+          EachMember(member, name, [&](const std::string& key, std::string_view text) {
+            return AppendPair(key, text, &credentials->query);
+          }));
+    } else if (name == "in_url") {
+      if (member.get_bool().get(credentials->in_url) != simdjson::SUCCESS) {
+        return Wrong("'in_url' is neither true nor false");
+      }
+    } else {
+      return Wrong(fmt::format("'credentials' has no field '{}'", std::string(name)));
+    }
+  }
+  return OkStatus();
+}
+
 Status TakeField(std::string_view key, ondemand::value value, std::string_view event,
                  Parts* parts) {
   http::ClientRequest& request = parts->request;
@@ -112,16 +191,8 @@ Status TakeField(std::string_view key, ondemand::value value, std::string_view e
       return AppendPair(name, text, &parts->query);
     });
   }
-  if (key == "headers") {
-    return EachMember(value, key, [&](const std::string& name, std::string_view text) {
-      if (name.empty() || HasControl(name) || name.find_first_of(": ") != std::string::npos) {
-        return Wrong(fmt::format("'{}' is not a header name", name));
-      }
-      if (HasControl(text)) return Wrong(fmt::format("header '{}' has control characters", name));
-      request.headers.emplace_back(name, text);
-      return OkStatus();
-    });
-  }
+  if (key == "headers") return TakeHeaders(value, key, &request.headers);
+  if (key == "credentials") return TakeCredentials(value, &parts->credentials);
   if (key == "body") return TakeBody(value, event, &request.body);
   if (key == "json") {
     std::string_view text;
@@ -141,11 +212,28 @@ Status TakeField(std::string_view key, ondemand::value value, std::string_view e
   return Wrong(fmt::format("it has no field '{}'", key));
 }
 
-bool SameName(std::string_view a, std::string_view lower) {
-  return a.size() == lower.size() &&
-         std::equal(a.begin(), a.end(), lower.begin(), [](char x, char y) {
-           return (x >= 'A' && x <= 'Z' ? static_cast<char>(x - 'A' + 'a') : x) == y;
-         });
+void AppendQuery(std::string_view query, std::string* url) {
+  if (query.empty()) return;
+  const size_t hash = std::min(url->find('#'), url->size());
+  const char separator = url->find('?') < hash ? '&' : '?';
+  url->insert(hash, separator + std::string(query));
+}
+
+/// What is configured goes to the configured origin; a header of the request itself goes before.
+void AddCredentials(Parts* parts) {
+  const Credentials& credentials = parts->credentials;
+  http::ClientRequest& request = parts->request;
+  if (!credentials.given) return;
+  if (!HasOrigin(request.url, credentials.origins)) {
+    if (credentials.in_url) RemoveUser(&request.url);
+    return;
+  }
+  for (const auto& [name, text] : credentials.headers) {
+    if (Find(&request.headers, name) == request.headers.end()) {
+      request.headers.emplace_back(name, text);
+    }
+  }
+  AppendQuery(credentials.query, &request.url);
 }
 
 Status Finish(Parts* parts) {
@@ -158,14 +246,11 @@ Status Finish(Parts* parts) {
                                              [](char c) { return c >= 'A' && c <= 'Z'; })) {
     return Wrong("'method' is not an HTTP method");
   }
-  if (!parts->query.empty()) {
-    const size_t hash = std::min(request.url.find('#'), request.url.size());
-    const char separator = request.url.find('?') < hash ? '&' : '?';
-    request.url.insert(hash, separator + parts->query);
-  }
-  const auto is_type = [](const auto& header) { return SameName(header.first, "content-type"); };
+  if (!HasPlainAuthority(request.url)) return Wrong("'url' names its server in a doubtful way");
+  AddCredentials(parts);
+  AppendQuery(parts->query, &request.url);
   if (!parts->content_type.empty() &&
-      std::none_of(request.headers.begin(), request.headers.end(), is_type)) {
+      Find(&request.headers, "content-type") == request.headers.end()) {
     request.headers.emplace_back("content-type", parts->content_type);
   }
   return OkStatus();

@@ -42,6 +42,41 @@ TEST_CASE("bodies of each kind") {
   CHECK(typed.body == "1");
 }
 
+TEST_CASE("names of headers know no case: the last of one counts") {
+  const Decoded decoded = Decode(
+      R"({"url":"https://a/","json":1,"headers":{"Content-Type":"a/b","X":"1","content-type":"c/d",
+          "AUTHORIZATION":"own"},
+          "credentials":{"origins":["https://a"],"headers":{"authorization":"configured","x":"2","y":"3"}}})");
+  INFO(decoded.error);
+  REQUIRE(decoded.requests.size() == 1);
+  CHECK(decoded.requests[0].headers ==
+        http::Headers{{"X", "1"}, {"content-type", "c/d"}, {"AUTHORIZATION", "own"}, {"y", "3"}});
+}
+
+TEST_CASE("credentials go to their origins only") {
+  struct Case {
+    const char* url;
+    const char* sent;
+    bool with;
+  };
+  const auto c = GENERATE(values<Case>({
+      {"https://u:p@a/x", "https://u:p@a/x?key=s&q=1", true},
+      {"https://u:p@b/x", "https://b/x?q=1", false},
+      {"https://u:p@sub.c/x", "https://u:p@sub.c/x?key=s&q=1", true},
+      {"http://u:p@a/x", "http://a/x?q=1", false},
+  }));
+  CAPTURE(c.url);
+  const Decoded decoded = Decode(
+      fmt::format(R"({{"url":"{}","query":{{"q":1}},"credentials":{{"origins":["https://a/hook?t",
+          "https://*.c"],"headers":{{"authorization":"s"}},"query":{{"key":"s"}},"in_url":true}}}})",
+                  c.url));
+  INFO(decoded.error);
+  REQUIRE(decoded.requests.size() == 1);
+  CHECK(decoded.requests[0].url == c.sent);
+  CHECK(decoded.requests[0].headers ==
+        (c.with ? http::Headers{{"authorization", "s"}} : http::Headers{}));
+}
+
 TEST_CASE("what is no request is refused with the reason") {
   const std::pair<const char*, const char*> cases[] = {
       {"5", "neither an object nor an array"},
@@ -57,6 +92,12 @@ TEST_CASE("what is no request is refused with the reason") {
       {R"({"url":"https://a","headers":{"a":[]}})", "headers.a"},
       {R"({"url":"https://a","form":"x"})", "'form' is not an object"},
       {R"({"url":"https://a","josn":1})", "no field 'josn'"},
+      {R"({"url":"https://a","headers":{"x\"y":"c"}})", "header name"},
+      {R"({"url":"https://a","headers":{"xä":"c"}})", "header name"},
+      {R"({"url":"https://a\\@b/"})", "doubtful"},
+      {R"({"url":"https://u@b@a/"})", "doubtful"},
+      {R"({"url":"https://a","credentials":{"origin":"x"}})", "no field 'origin'"},
+      {R"({"url":"https://a","credentials":{"origins":"x"}})", "'origins' is not a list"},
   };
   for (const auto& [output, message] : cases) {
     INFO(output);

@@ -18,6 +18,8 @@ struct MapInput {
   Bytes event;            // the processed event, JSON
   int64_t now_us = 0;     // context.now
   std::string uuid_seed;  // makes context.uuid() the same at each attempt, e.g. the message id
+  /// Routing keys that a transformation set (DeliveryMeta.changed_keys): context.changed(key).
+  std::vector<std::string> changed_keys;
 };
 
 /// What became of one MapInput: requests in the order to be sent; no request and no error: the

@@ -1,7 +1,9 @@
 #include "libs/destination/script_mapper.h"
 
 #include "libs/base/hash.h"
+#include "libs/destination/catalogue_functions.h"
 #include "libs/destination/mapped_request.h"
+#include "libs/json/writer.h"
 
 namespace millrace::destination {
 namespace {
@@ -39,6 +41,17 @@ MapResult ToResult(script::CallOutput output, std::string_view event, Shared* sh
   return result;
 }
 
+/// What context.changed answers from; "" when nothing is changed.
+std::string ChangedJson(const std::vector<std::string>& keys) {
+  std::string json;
+  for (const std::string& key : keys) {
+    json.push_back(json.empty() ? '[' : ',');
+    json::AppendQuoted(key, &json);
+  }
+  if (!json.empty()) json.push_back(']');
+  return json;
+}
+
 class ScriptMapper final : public Mapper {
  public:
   ScriptMapper(std::shared_ptr<Shared> shared, script::WorkerPool& pool)
@@ -53,7 +66,8 @@ class ScriptMapper final : public Mapper {
       events.push_back(input.event);
       calls.push_back({.event = std::move(input.event),
                        .now_us = input.now_us,
-                       .seed = std::move(input.uuid_seed)});
+                       .seed = std::move(input.uuid_seed),
+                       .extra_json = ChangedJson(input.changed_keys)});
     }
     pool_.Call(
         shared_->module, std::move(calls),
@@ -77,17 +91,28 @@ class ScriptMapper final : public Mapper {
 
 StatusOr<std::shared_ptr<Mapper>> MakeMapper(const v1::Definition& definition,
                                              const std::string& mapping_source,
-                                             const std::string& config_json,
-                                             script::WorkerPool& pool) {
+                                             const Config& config, script::WorkerPool& pool) {
   auto shared = std::make_shared<Shared>();
   shared->module = std::make_shared<const script::Module>(
       script::Module{.id = definition.id() + "/mapping.js",
                      .version = Sha256Hex(mapping_source).substr(0, 12),
                      .source = mapping_source,
-                     .config_json = config_json.empty() ? "{}" : config_json});
+                     .config_json = config.json()});
   shared->timeout = std::chrono::milliseconds(definition.limits().timeout_ms());
   MR_RETURN_IF_ERROR(pool.Load(shared->module));
   return StatusOr<std::shared_ptr<Mapper>>(std::make_shared<ScriptMapper>(std::move(shared), pool));
+}
+
+std::function<StatusOr<std::shared_ptr<Mapper>>(const config::v1::Destination&)> MappersOf(
+    const Catalogue& catalogue, script::WorkerPool& scripts) {
+  return [&catalogue, &scripts](
+             const config::v1::Destination& configured) -> StatusOr<std::shared_ptr<Mapper>> {
+    const DestinationType* found = catalogue.Find(configured.type());
+    if (found == nullptr) return UnknownType(catalogue, configured.type());
+    MR_ASSIGN_OR_RETURN(const Config config,
+                        NormaliseConfig(found->definition, configured.config_json()));
+    return MakeMapper(found->definition, found->mapping_source, config, scripts);
+  };
 }
 
 }  // namespace millrace::destination

@@ -25,6 +25,9 @@ TEST_CASE("a batch of events becomes requests, declined events and errors") {
   v1::Definition definition;
   definition.set_id("test");
   definition.mutable_limits()->set_timeout_ms(1234);
+  definition.add_fields()->set_name("url");
+  const auto config = NormaliseConfig(definition, R"({"url":"https://a.example/"})");
+  REQUIRE(config.ok());
   auto mapper = MakeMapper(definition,
                            "export function map(event, config, context) {"
                            "  if (event.bad) throw new Error('bad event');"
@@ -32,7 +35,7 @@ TEST_CASE("a batch of events becomes requests, declined events and errors") {
                            "  if (event.wrong) return {};"
                            "  const one = {url: config.url, body: context.raw};"
                            "  return event.twice ? [one, {...one, method: 'PUT'}] : one; }",
-                           R"({"url":"https://a.example/"})", **pool);
+                           *config, **pool);
   INFO(Message(mapper.status()));
   REQUIRE(mapper.ok());
   const auto results = Map(**mapper, {R"({"n":1})", R"({"bad":1})", R"({"skip":1})",
@@ -54,7 +57,9 @@ TEST_CASE("a batch of events becomes requests, declined events and errors") {
 TEST_CASE("a mapping that does not load is refused") {
   auto pool = script::WorkerPool::Start({});
   REQUIRE(pool.ok());
-  CHECK(MakeMapper({}, "export const nothing = 1;", "{}", **pool).status().code() ==
+  const auto config = NormaliseConfig({}, "{}");
+  REQUIRE(config.ok());
+  CHECK(MakeMapper({}, "export const nothing = 1;", *config, **pool).status().code() ==
         StatusCode::kInvalidArgument);
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "libs/base/status.h"
+#include "libs/destination/config.h"
 #include "libs/warehouse/dialect.h"
 #include "libs/warehouse/schema.h"
 #include "libs/warehouse/table_rows.h"
@@ -78,10 +79,11 @@ class Warehouse {
   virtual ~Warehouse() = default;
   virtual std::string_view type() const = 0;  // e.g. POSTGRES
   virtual const Dialect& dialect() const = 0;
-  /// Connects with a destination's configuration, and makes the namespace if it is not there.
-  /// Errors name host, database and the grant that is missing, never the password: kUnavailable,
-  /// kFailedPrecondition (an operator must act), kInvalidArgument (the configuration is wrong).
-  virtual StatusOr<std::unique_ptr<Session>> Connect(std::string_view config_json) const = 0;
+  /// Connects with a destination's configuration, read by the definition of this type, and makes
+  /// the namespace if it is not there. Errors name host, database and the grant that is missing,
+  /// never the password: kUnavailable, kFailedPrecondition (an operator must act), kInvalidArgument
+  /// (the configuration is wrong).
+  virtual StatusOr<std::unique_ptr<Session>> Connect(const destination::Config& config) const = 0;
 };
 
 }  // namespace millrace::warehouse

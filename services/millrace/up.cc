@@ -8,6 +8,7 @@
 #include "libs/base/file.h"
 #include "libs/base/log.h"
 #include "libs/destination/catalogue_functions.h"
+#include "libs/destination/script_mapper.h"
 #include "libs/http/server.h"
 #include "libs/script/worker_pool.h"
 #include "libs/service/lag_reporter.h"
@@ -133,6 +134,7 @@ Status Run(const ProcessSettings& given) {
                                               .metrics = metrics,
                                               .workspace = control_plane->config(),
                                               .warehouses = warehouses,
+                                              .read_config = destination::ConfigsOf(catalogue),
                                               .destination_partitions = destination_partitions}));
 
   MR_RETURN_IF_ERROR(control_plane->Start());

@@ -1,6 +1,7 @@
 // millrace-router: from the destinations' topics to the tools. Only wiring.
 
 #include "libs/destination/catalogue_functions.h"
+#include "libs/destination/script_mapper.h"
 #include "libs/script/worker.h"
 #include "libs/service/open_log.h"
 #include "libs/service/process.h"

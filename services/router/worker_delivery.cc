@@ -76,8 +76,11 @@ void Worker::Map(const std::shared_ptr<Target>& target) {
       DeliveryPtr delivery = std::move(target->to_map.front());
       target->to_map.pop_front();
       if (delivery->partition->dropping) continue;
-      inputs.push_back(
-          {Bytes(delivery->owner, delivery->event), now_us, delivery->meta.message_id()});
+      const auto& changed = delivery->meta.changed_keys();
+      inputs.push_back({Bytes(delivery->owner, delivery->event),
+                        now_us,
+                        delivery->meta.message_id(),
+                        {changed.begin(), changed.end()}});
       batch->push_back(std::move(delivery));
     }
     if (inputs.empty()) continue;

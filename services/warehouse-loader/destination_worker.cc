@@ -113,7 +113,7 @@ Status DestinationWorker::OpenConsumer() {
 
 Status DestinationWorker::OpenSession() {
   if (session_ == nullptr) {
-    MR_ASSIGN_OR_RETURN(session_, warehouse_.Connect(destination_.config_json()));
+    MR_ASSIGN_OR_RETURN(session_, warehouse_.Connect(config_.config));
     schema_known_ = false;
   }
   if (schema_known_ || finished_) return OkStatus();

@@ -18,6 +18,7 @@
 
 #include "libs/base/failpoint.h"
 #include "libs/config/local_source.h"
+#include "libs/destination/catalogue_functions.h"
 #include "libs/event_log/local/local_log.h"
 #include "libs/pipeline/topology.h"
 #include "libs/warehouses/registry.h"
@@ -143,6 +144,7 @@ void RunLoader(event_log::EventLog& log, const std::string& config_json, uint32_
   workspace.Set(Workspace(config_json));
   telemetry::Metrics metrics;
   const auto warehouses = warehouses::All();
+  const auto catalogue = destination::Catalogue::Builtin();
   settings::v1::WarehouseLoaderSettings settings;
   settings.set_sync_interval_ms(20);
   settings.set_max_load_events(max_events);
@@ -153,6 +155,7 @@ void RunLoader(event_log::EventLog& log, const std::string& config_json, uint32_
                                                    .metrics = metrics,
                                                    .workspace = workspace,
                                                    .warehouses = warehouses,
+                                                   .read_config = destination::ConfigsOf(catalogue),
                                                    .destination_partitions = 3});
   REQUIRE(loader.ok());
   REQUIRE((*loader)->Start().ok());

@@ -1,5 +1,6 @@
 // millrace-warehouse-loader: from the destinations' topics into warehouses. Only wiring.
 
+#include "libs/destination/catalogue_functions.h"
 #include "libs/service/open_log.h"
 #include "libs/service/process.h"
 #include "libs/warehouses/registry.h"
@@ -13,6 +14,8 @@ Status Run(service::Process& process) {
   const auto& log_settings = process.settings().event_log();
   MR_RETURN_IF_ERROR(service::EnsureSharedTopics(process.log(), log_settings));
   const auto warehouses = warehouses::All();
+  MR_ASSIGN_OR_RETURN(const auto catalogue,
+                      destination::LoadCatalogue(process.settings().destinations_dir()));
   MR_ASSIGN_OR_RETURN(const auto loader, warehouse_loader::WarehouseLoader::Create(
                                              process.settings().warehouse_loader(),
                                              {.log = process.log(),
@@ -20,6 +23,7 @@ Status Run(service::Process& process) {
                                               .metrics = process.metrics(),
                                               .workspace = process.workspace(),
                                               .warehouses = warehouses,
+                                              .read_config = destination::ConfigsOf(catalogue),
                                               .instance = process.instance(),
                                               .destination_partitions =
                                                   service::DestinationPartitions(log_settings)}));

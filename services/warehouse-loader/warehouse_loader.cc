@@ -101,15 +101,17 @@ void WarehouseLoader::Reconcile(const config::v1::Workspace& workspace) {
   for (const auto& [key, destination] : wanted) {
     if (workers_.contains(key)) continue;
     const warehouse::Warehouse& warehouse = *Find(destination->type());
-    auto config = ParseDestinationConfig(*destination, warehouse.dialect(),
-                                         std::chrono::milliseconds(settings_.sync_interval_ms()));
+    auto config = deps_.read_config(*destination);
     if (!config.ok()) {
       log::Error("warehouse-loader: destination {} is not loaded: {}", destination->id(),
                  Message(config.status()));
       continue;
     }
-    workers_.emplace(key, std::make_unique<DestinationWorker>(deps_, settings_, warehouse,
-                                                              *destination, *std::move(config)));
+    workers_.emplace(
+        key, std::make_unique<DestinationWorker>(
+                 deps_, settings_, warehouse, *destination,
+                 ReadDestinationConfig(*destination, *std::move(config), warehouse.dialect(),
+                                       std::chrono::milliseconds(settings_.sync_interval_ms()))));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/config/config_source.h"
+#include "libs/destination/config.h"
 #include "libs/event_log/event_log.h"
 #include "libs/telemetry/metrics.h"
 #include "libs/warehouse/session.h"
@@ -27,6 +29,8 @@ struct Deps {
   config::ConfigSource& workspace;
   /// The kinds of warehouses, e.g. warehouses::All().
   const std::vector<std::unique_ptr<warehouse::Warehouse>>& warehouses;
+  /// Reads a configuration by the definition of its type, e.g. destination::ConfigsOf(catalogue).
+  std::function<StatusOr<destination::Config>(const config::v1::Destination&)> read_config;
   std::string instance = "warehouse-loader-0";  // unique among loaders, stable over restarts
   int destination_partitions = 4;               // of a topic that is not there yet
 };

@@ -70,7 +70,7 @@ function write(object, keys, value) {
 
 // A function of the event for a $.path, 'text', number, true or false.
 function expression(text, plainAllowed) {
-  const trimmed = String(text).trim();
+  const trimmed = String(text).trim(); // pathParams is any JSON
   if (trimmed.startsWith('$')) {
     const keys = parsePath(trimmed);
     return (event) => read(event, keys);
@@ -81,46 +81,81 @@ function expression(text, plainAllowed) {
   throw new Error(`'${trimmed}' is neither a $.path nor a 'text' nor a number`);
 }
 
-function named(list) {
-  return (list || []).filter(({from, to}) => from && to).map(({from, to}) => {
-    const name = String(to).startsWith('$') ? parsePath(String(to)).join('.') : String(to).replace(/^'(.*)'$/, '$1');
-    return {name, value: expression(from, false)};
+function named(list = []) {
+  return list.filter(({from, to}) => from && to).map(({from, to}) => {
+    const name = to.startsWith('$') ? parsePath(to).join('.') : to.replace(/^'(.*)'$/, '$1');
+    return {name, value: expression(from, false), constant: !from.trim().startsWith('$')};
   });
 }
 
-function authorisation({auth, username, password, bearerToken, apiKeyName, apiKeyValue}) {
+function authorisation({auth, username = '', password = '', bearerToken = '', apiKeyName, apiKeyValue = ''}) {
   if (auth === 'basicAuth') {
-    const utf8 = unescape(encodeURIComponent(`${username ?? ''}:${password ?? ''}`));
+    const utf8 = unescape(encodeURIComponent(`${username}:${password}`));
     return {Authorization: `Basic ${btoa(utf8)}`};
   }
-  if (auth === 'bearerTokenAuth') return {Authorization: `Bearer ${bearerToken ?? ''}`};
-  return auth === 'apiKeyAuth' && apiKeyName ? {[apiKeyName]: String(apiKeyValue ?? '')} : {};
+  if (auth === 'bearerTokenAuth') return {Authorization: `Bearer ${bearerToken}`};
+  return auth === 'apiKeyAuth' && apiKeyName ? {[apiKeyName]: apiKeyValue} : {};
+}
+
+// Where the event chooses the host, what the configuration alone knows goes to allowedOrigins only.
+function credentials(config, parts, headers, query) {
+  const eventChoosesHost = parts.length > 1 && !/^[a-z]+:\/\/[^/?#]*[/?#]/i.test(parts[0]);
+  if (!eventChoosesHost) return null;
+  const take = (list) => {
+    const values = {};
+    for (const {name, value} of list.filter(({constant}) => constant)) setOwn(values, name, value());
+    return values;
+  };
+  const secret = {
+    origins: config.allowedOrigins ?? [],
+    headers: {...authorisation(config), ...take(headers)},
+    query: take(query),
+    in_url: /^[a-z]+:\/\/[^/?#]*@/i.test(parts[0]),
+  };
+  const any = secret.in_url || Object.keys(secret.headers).length + Object.keys(secret.query).length > 0;
+  if (any && secret.origins.length === 0) {
+    throw new Error('apiUrl takes its host from the event: list the origins that may get the credentials in allowedOrigins');
+  }
+  return any ? secret : null;
 }
 
 function prepare(config) {
-  const mapped = config.propertiesMapping || [];
-  const whole = String(config.isDefaultMapping) === 'true' || mapped.length === 0;
+  const mapped = config.propertiesMapping ?? [];
+  const whole = config.isDefaultMapping || mapped.length === 0;
+  const parts = config.apiUrl.trim().split(/\{\{\s*(.*?)\s*\}\}/);
+  const headers = named(config.headers);
+  const query = named(config.queryParams);
+  const secret = credentials(config, parts, headers, query);
+  const open = ({constant}) => secret === null || !constant;
   return {
-    method: config.method || 'POST',
-    format: config.format || 'JSON',
-    root: config.xmlRootKey || 'root',
-    url: String(config.apiUrl).trim().split(/\{\{\s*(.*?)\s*\}\}/).map((part, i) => (i % 2 ? expression(part) : part)),
-    authorisation: authorisation(config),
-    headers: named(config.headers),
-    query: named(config.queryParams),
-    segments: (config.pathParams || []).filter(({path}) => path).map(({path}) => ({path, value: expression(path, true)})),
+    method: config.method,
+    format: config.format,
+    root: config.xmlRootKey,
+    url: parts.map((part, i) => (i % 2 ? expression(part) : part)),
+    credentials: secret,
+    authorisation: secret === null ? authorisation(config) : {},
+    headers: headers.filter(open),
+    query: query.filter(open),
+    segments: (config.pathParams ?? []).filter(({path}) => path).map(({path}) => ({path, value: expression(path, true)})),
     body: whole ? null : mapped.filter(({from, to}) => from && to).map(({from, to}) => (
-      {value: expression(from, false), to: parsePath(String(to).startsWith('$') ? String(to) : `$.${to}`)})),
+      {value: expression(from, false), to: parsePath(to.startsWith('$') ? to : `$.${to}`)})),
   };
 }
 
+// Texts of the event fill places in the URL, each within its own place: one that is empty or made of dots
+// would name another resource.
 function url(event) {
+  if (fixed.url.length === 1 && fixed.segments.length === 0) return fixed.url[0];
   const segment = (value, path) => {
-    if (value === undefined || value === null || typeof value === 'object') throw new Error(`the event has no text at ${path}, which the URL needs`);
+    if (value === undefined || value === null || value === '' || typeof value === 'object') {
+      throw new Error(`the event has no text at ${path}, which the URL needs`);
+    }
     return encodeURIComponent(value);
   };
   let text = fixed.url.map((part, i) => (i % 2 ? segment(part(event), 'a place in apiUrl') : part)).join('');
   for (const {path, value} of fixed.segments) text = `${text.replace(/\/$/, '')}/${segment(value(event), path)}`;
+  const path = text.replace(/^[a-z]+:\/\/[^/?#]*/i, '').split(/[?#]/)[0];
+  if (/\/\.{1,2}(\/|$)/.test(path)) throw new Error('the event would lead the URL out of its path');
   return text;
 }
 
@@ -178,6 +213,7 @@ export function map(event, config) {
   fixed ??= prepare(config);
   const {method, format} = fixed;
   const request = {method, url: url(event), headers: headers(event), query: query(event)};
+  if (fixed.credentials) request.credentials = fixed.credentials;
   if (method === 'GET' || method === 'DELETE') return request;
   const content = body(event);
   if (format === 'XML') return {...request, body: `<?xml version="1.0" encoding="UTF-8"?>${element(fixed.root, content)}`};

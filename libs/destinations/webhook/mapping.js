@@ -1,18 +1,27 @@
-// The event goes out as the bytes it came in; it is parsed only when a GET or one of its own routing
-// keys (header, appendPath, fullPath) asks for it.
+// The event goes out as the bytes it came in; it is parsed only when a GET or one of its routing keys
+// (header, appendPath, fullPath) asks for it. A routing key counts when a transformation set it; what
+// the sender put there is data.
 export const needs_event = false;
 
 const routingKeys = ['header', 'appendPath', 'fullPath'];
 let fixed; // what follows from the configuration alone
 
 function prepare(config) {
-  const method = config.webhookMethod || 'POST';
+  const method = config.webhookMethod;
   const bodyless = method === 'GET' || method === 'DELETE';
+  const url = config.webhookUrl.trim();
   const headers = bodyless ? {} : {'content-type': 'application/json'};
-  for (const {from, to} of config.headers || []) {
-    if (from) headers[String(from).trim().toLowerCase()] = String(to ?? '');
+  const secret = {};
+  for (const {from, to} of config.headers ?? []) {
+    const name = from.trim().toLowerCase();
+    if (name === 'content-type') headers[name] = to;
+    else if (name) secret[name] = to;
   }
-  return {method, bodyless, headers, url: String(config.webhookUrl).trim()};
+  const request = {method, url, headers};
+  if (Object.keys(secret).length > 0) {
+    request.credentials = {origins: [url, ...(config.allowedOrigins ?? [])], headers: secret};
+  }
+  return {request, bodyless};
 }
 
 function asText(value) {
@@ -35,21 +44,38 @@ function parameters(event) {
   return flatten(own ?? {}, '', {});
 }
 
+// The end of the path never becomes part of the host.
+function append(url, path) {
+  const hostOnly = /^[a-z]+:\/\/[^/?#]*$/i.test(url);
+  return hostOnly && !/^[/?#]/.test(path) ? `${url}/${path}` : url + path;
+}
+
+// The request as the routing keys want it.
+function route(request, {header, appendPath, fullPath}) {
+  const routed = {...request};
+  if (fullPath) routed.url = String(fullPath);
+  if (appendPath) routed.url = append(routed.url, String(appendPath));
+  if (header !== null && typeof header === 'object') {
+    routed.headers = {...request.headers};
+    for (const name of Object.keys(header)) routed.headers[name.toLowerCase()] = asText(header[name]);
+  }
+  return routed;
+}
+
 export function map(_event, config, context) {
   fixed ??= prepare(config);
-  const {method, bodyless} = fixed;
-  let {url, headers} = fixed;
-  if (!bodyless && !context.mentions(...routingKeys)) return {method, url, headers, body: context.raw};
-
-  const event = context.event;
-  const {header, appendPath, fullPath, ...body} = event;
-  if (fullPath) url = String(fullPath);
-  if (appendPath) url += String(appendPath);
-  if (header !== null && typeof header === 'object') {
-    headers = {...headers};
-    for (const name of Object.keys(header)) headers[name] = asText(header[name]);
+  const {request, bodyless} = fixed;
+  const changed = routingKeys.filter((key) => context.changed(key));
+  if (changed.length === 0) {
+    return bodyless ? {...request, query: parameters(context.event)} : {...request, body: context.raw};
   }
-  if (bodyless) return {method, url, headers, query: parameters(event)};
-  const plain = routingKeys.every((key) => !Object.hasOwn(event, key));
-  return plain ? {method, url, headers, body: context.raw} : {method, url, headers, json: body};
+
+  const body = {...context.event};
+  const routing = {};
+  for (const key of changed) {
+    routing[key] = body[key];
+    delete body[key];
+  }
+  const routed = route(request, routing);
+  return bodyless ? {...routed, query: parameters(body)} : {...routed, json: body};
 }

@@ -15,12 +15,12 @@ namespace millrace::warehouses::postgres {
 /// What a destination is configured with.
 struct ConnectOptions {
   std::string host;
-  std::string port = "5432";
+  std::string port;
   std::string database;
   std::string user;
   std::string password;
   std::string name_space;
-  std::string ssl_mode = "require";
+  std::string ssl_mode;
   // PEM texts; empty = none.
   std::string server_ca;
   std::string client_certificate;

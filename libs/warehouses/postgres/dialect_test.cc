@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "libs/destination/catalogue.h"
 #include "libs/warehouses/postgres/postgres.h"
 
 namespace millrace::warehouses::postgres {
@@ -44,16 +45,49 @@ TEST_CASE("types go to SQL and back", "[postgres]") {
   CHECK_FALSE(dialect.Names().reserved("users"));
 }
 
-TEST_CASE("the configuration is checked", "[postgres]") {
-  const auto good =
-      ParseConfig(R"({"host":"h","port":5433,"database":"d","user":"u","password":"p"})");
-  REQUIRE(good.ok());
-  CHECK(good->port == "5433");
-  CHECK(good->name_space == "millrace");
-  CHECK(Message(ParseConfig(R"({"host":"h","database":"d"})").status()) ==
-        "the configuration has no `user`");
-  CHECK_FALSE(ParseConfig(R"({"host":"h","database":"d","user":"u","sslMode":"maybe"})").ok());
-  CHECK_FALSE(ParseConfig("[]").ok());
+StatusOr<ConnectOptions> Read(const char* config_json) {
+  const destination::Catalogue catalogue = destination::Catalogue::Builtin();
+  const auto config =
+      destination::NormaliseConfig(catalogue.Find("POSTGRES")->definition, config_json);
+  if (!config.ok()) return config.status();
+  return OptionsOf(*config);
+}
+
+TEST_CASE("the configuration says how to connect", "[postgres]") {
+  const auto plain = Read(R"({"host":"h","database":"d","user":"u"})");
+  REQUIRE(plain.ok());
+  CHECK(plain->port == "5432");
+  CHECK(plain->name_space == "millrace");
+  CHECK(plain->ssl_mode == "require");
+  const char* port = GENERATE(R"("5433")", "5433");
+  const auto full = Read((std::string(R"({"host":"h","database":"d","user":"u","password":"p",
+      "namespace":"n","sslMode":"verify-ca","serverCA":"ca","port":)") +
+                          port + "}")
+                             .c_str());
+  REQUIRE(full.ok());
+  CHECK(full->port == "5433");
+  CHECK(full->password == "p");
+  CHECK(full->name_space == "n");
+  CHECK(full->ssl_mode == "verify-ca");
+  CHECK(full->server_ca == "ca");
+}
+
+TEST_CASE("a configuration that cannot connect names its key", "[postgres]") {
+  struct Case {
+    std::string config;
+    const char* message;
+  };
+  const auto c = GENERATE(values<Case>({
+      {R"({"host":"h","database":"d"})", "config.user is missing"},
+      {R"({"host":"h","database":"d","user":"u","sslMode":"maybe"})", "config.sslMode must be one"},
+      {R"({"host":"h","database":"d","user":"u","port":"70000"})", "config.port must be a number"},
+      {R"({"host":"h","database":"d","user":"u","namespace":")" + std::string(64, 'n') + "\"}",
+       "namespace is longer than 63 bytes"},
+  }));
+  CAPTURE(c.config);
+  const auto read = Read(c.config.c_str());
+  REQUIRE(read.status().code() == StatusCode::kInvalidArgument);
+  CHECK_THAT(std::string(Message(read.status())), Catch::Contains(c.message));
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <memory>
-#include <string_view>
 
 #include "libs/base/status.h"
+#include "libs/destination/config.h"
 #include "libs/warehouse/session.h"
 #include "libs/warehouses/postgres/connection.h"
 
@@ -11,7 +11,7 @@ namespace millrace::warehouses::postgres {
 
 std::unique_ptr<warehouse::Warehouse> Make();
 
-/// A destination's configuration, RudderStack's keys. kInvalidArgument names the key that is wrong.
-StatusOr<ConnectOptions> ParseConfig(std::string_view config_json);
+/// How to connect to a destination. kInvalidArgument names the key that is wrong.
+StatusOr<ConnectOptions> OptionsOf(const destination::Config& config);
 
 }  // namespace millrace::warehouses::postgres

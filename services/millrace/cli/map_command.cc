@@ -78,13 +78,13 @@ StatusOr<int> Map(const MapArguments& arguments) {
   if (type->mapping_source.empty()) {
     return Error(StatusCode::kInvalidArgument, "'{}' has no mapping", arguments.type);
   }
-  MR_ASSIGN_OR_RETURN(const std::string config, ReadFile(arguments.config));
-  const Status valid = destination::ValidateConfig(type->definition, config);
-  if (!valid.ok()) return Annotate(valid, arguments.config);
+  MR_ASSIGN_OR_RETURN(const std::string text, ReadFile(arguments.config));
+  const auto config = destination::NormaliseConfig(type->definition, text);
+  if (!config.ok()) return Annotate(config.status(), arguments.config);
   MR_ASSIGN_OR_RETURN(const auto pool, script::WorkerPool::Start({}));
   MR_ASSIGN_OR_RETURN(
       const auto mapper,
-      destination::MakeMapper(type->definition, type->mapping_source, config, *pool));
+      destination::MakeMapper(type->definition, type->mapping_source, *config, *pool));
   int number = 0;
   int code = 0;
   for (std::string line; std::getline(std::cin, line);) {
