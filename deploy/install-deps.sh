@@ -33,7 +33,7 @@ packages=(
   zlib1g-dev postgresql
 )
 if [ "$with_tests" = 1 ]; then
-  packages+=(clang-format-14 faketime git iproute2 prometheus procps shellcheck zstd)
+  packages+=(clang-format-14 clang-tidy-14 faketime git iproute2 prometheus procps shellcheck zstd)
   command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
   command -v mvn >/dev/null || packages+=(maven)
   command -v node >/dev/null || packages+=(nodejs)

@@ -126,6 +126,8 @@ check "shell scripts" tests/lint_shell.sh
 check "formatting of C++" tests/lint_format.sh
 check "ban list" tests/lint_bans.sh
 check "dependencies point one way" python3 tests/lint_dependencies.py
+check "clang-tidy of changed files" tests/lint_tidy.sh
+check "buf lint of proto" tests/lint_proto.sh
 check "docs/settings.md is fresh" python3 docs/generate_settings.py --check
 begin "unit tests"
 if database=$(tests/support/geolocation.sh); then
