@@ -67,6 +67,7 @@ FanOut::FanOut(config::WorkspacePtr workspace, const DestinationTypes& types,
         routing_keys_.push_back(key);
       }
     }
+    ++source->second.open_routes;
     if (auto chain = chains.Make(connection.transformations(), destination->transformations())) {
       route.group =
           GroupOf(std::move(chain), *sources[source->first], *destination, source->second);

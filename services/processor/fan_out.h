@@ -31,6 +31,7 @@ struct Route {
 struct SourceRoutes {
   BoundChain chain;  // before fan-out; `chain.chain` is null when there is none
   std::vector<Route> routes;
+  size_t open_routes = 0;  // of `routes`, those that something may go to
   /// Chains of the routes: the connection's transformations, then the destination's. Routes with
   /// the same chain share a group, unless it may ask which destination it runs for.
   std::vector<BoundChain> groups;

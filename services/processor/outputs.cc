@@ -188,19 +188,21 @@ std::string LetterId(const Event& event, const std::string& destination_id) {
 }  // namespace
 
 void Outputs::Emit(const Event& event, const Route& route) {
+  if (overfull()) return;
   delivery::v1::DeliveryMeta meta = MetaOf(event, route.destination_id);
   const std::vector<std::string> set = SetKeys(event, route.routing_keys);
   meta.mutable_changed_keys()->Assign(set.begin(), set.end());
   held_.push_back(event.bytes);
-  records_.push_back({.topic = route.topic,
-                      .record = {.key = event.user_key,
-                                 .meta = Keep(meta.SerializeAsString()),
-                                 .value = event.bytes.view()}});
-  orders_.push_back(event.order);
+  AddRecord({.topic = route.topic,
+             .record = {.key = event.user_key,
+                        .meta = Keep(meta.SerializeAsString()),
+                        .value = event.bytes.view()}},
+            event.order);
   Count(event.meta.source_id(), route.destination_id, accounting::v1::ROUTED);
 }
 
 void Outputs::DeadLetter(const Event& event, const std::string& destination_id) {
+  if (overfull()) return;
   delivery::v1::DeadLetter letter;
   letter.set_id(LetterId(event, destination_id));
   letter.mutable_stage()->assign(event.stage);
@@ -221,10 +223,9 @@ void Outputs::DeadLetter(const Event& event, const std::string& destination_id) 
   if (!event.failed_step.empty() || event.meta.has_redrive()) {
     *letter.mutable_ingest() = IngestMetaOf(event, destination_id, fan_out_.routing_keys());
   }
-  records_.push_back(
-      {.topic = event_log::kDeadLetterTopic,
-       .record = {.key = event.user_key, .value = Keep(letter.SerializeAsString())}});
-  orders_.push_back(event.order);
+  AddRecord({.topic = event_log::kDeadLetterTopic,
+             .record = {.key = event.user_key, .value = Keep(letter.SerializeAsString())}},
+            event.order);
   const bool at_source = destination_id.empty();
   Count(event.meta.source_id(), destination_id,
         at_source ? accounting::v1::SOURCE_DEAD_LETTERED : accounting::v1::DEAD_LETTERED,
@@ -232,9 +233,14 @@ void Outputs::DeadLetter(const Event& event, const std::string& destination_id) 
 }
 
 void Outputs::AddRecord(std::string_view topic, int32_t partition, std::string value) {
-  records_.push_back(
-      {.topic = topic, .record = {.value = Keep(std::move(value)), .partition = partition}});
-  orders_.push_back(SIZE_MAX);
+  AddRecord({.topic = topic, .record = {.value = Keep(std::move(value)), .partition = partition}},
+            SIZE_MAX);
+}
+
+void Outputs::AddRecord(event_log::TopicRecord record, size_t order) {
+  bytes_ += record.record.key.size() + record.record.meta.size() + record.record.value.size();
+  records_.push_back(record);
+  orders_.push_back(order);
 }
 
 /// Puts the records of what passed transformations, which came last, where the log's order has
@@ -264,8 +270,7 @@ void Outputs::Finish() {
     entry->set_reason(std::get<3>(key));
     entry->set_count(count);
   }
-  records_.push_back({.topic = event_log::kCountersTopic,
-                      .record = {.value = Keep(counters.SerializeAsString())}});
+  AddRecord(event_log::kCountersTopic, -1, counters.SerializeAsString());
 }
 
 }  // namespace millrace::processor

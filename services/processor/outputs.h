@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <string>
@@ -19,7 +20,9 @@ namespace millrace::processor {
 /// that the records point to, but for the user keys, which are those of the poll.
 class Outputs {
  public:
-  Outputs(const FanOut& fan_out, int64_t now_us) : fan_out_(fan_out), now_us_(now_us) {}
+  /// `max_bytes`: of the records; see overfull().
+  Outputs(const FanOut& fan_out, int64_t now_us, size_t max_bytes = SIZE_MAX)
+      : fan_out_(fan_out), now_us_(now_us), max_bytes_(max_bytes) {}
 
   /// Counts the event and, as its state and the source's connections say, emits it, or keeps it for
   /// the transformations that come before its destinations.
@@ -33,6 +36,11 @@ class Outputs {
   void Finish();
 
   const std::vector<event_log::TopicRecord>& records() const { return records_; }
+  /// Of the records' keys, metadata and values.
+  size_t bytes() const { return bytes_; }
+  /// The events become more than `max_bytes`. What comes after that is left out: this object is of
+  /// no more use, and the events are to be tried again with fewer at a time.
+  bool overfull() const { return bytes_ > max_bytes_; }
   using CountKey = std::tuple<std::string, std::string, accounting::v1::Fate, std::string>;
   /// (source, destination, fate, reason) -> events.
   const std::map<CountKey, int64_t>& counts() const { return counts_; }
@@ -50,10 +58,13 @@ class Outputs {
   void Sort();
   void Count(std::string_view source, std::string_view destination, accounting::v1::Fate fate,
              std::string_view reason = {});
+  void AddRecord(event_log::TopicRecord record, size_t order);
   std::string_view Keep(std::string text) { return kept_.emplace_back(std::move(text)); }
 
   const FanOut& fan_out_;
   const int64_t now_us_;
+  const size_t max_bytes_;
+  size_t bytes_ = 0;
   std::deque<std::string> kept_;
   std::vector<Bytes> held_;  // what records point to and no event of the batch holds any more
   std::vector<event_log::TopicRecord> records_;

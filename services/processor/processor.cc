@@ -20,6 +20,7 @@ constexpr int64_t kLongestWindowSeconds = 366LL * 86'400;
 constexpr int64_t kDefaultStateSeconds = 30 * 86'400;
 constexpr uint64_t kDefaultStateQuota = 64 << 20;
 constexpr uint32_t kDefaultLogLines = 10;
+constexpr uint64_t kDefaultTransactionBytes = 32 << 20;
 constexpr uint32_t kMaxWorkers = 256;
 constexpr uint32_t kMaxBatchEvents = 20'000;  // their changelog is one record, below 1 MB
 
@@ -70,10 +71,14 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
         .reports = {.log_lines_per_second = transformation.log_lines_per_second() == 0
                                                 ? kDefaultLogLines
                                                 : transformation.log_lines_per_second()},
-        .limits = {
-            .max_records = settings.max_batch_events() == 0 ? 2000 : settings.max_batch_events(),
-            .max_bytes = settings.max_batch_bytes() == 0 ? 8u << 20 : settings.max_batch_bytes(),
-            .timeout = std::chrono::milliseconds(500)}};
+        .limits = {.max_records =
+                       settings.max_batch_events() == 0 ? 2000 : settings.max_batch_events(),
+                   .max_bytes =
+                       settings.max_batch_bytes() == 0 ? 8u << 20 : settings.max_batch_bytes(),
+                   .timeout = std::chrono::milliseconds(500)},
+        .max_transaction_bytes = settings.max_transaction_bytes() == 0
+                                     ? kDefaultTransactionBytes
+                                     : settings.max_transaction_bytes()};
     processor->workers_.push_back(
         std::make_unique<Worker>(std::move(options), processor->deps_, *processor->planner_));
   }

@@ -86,7 +86,6 @@ struct Fixture {
   ~Fixture() { (void)ArmFailpoints(""); }
 
   void Start(uint32_t workers = 1) {
-    settings::v1::ProcessorSettings settings;
     settings.set_state_dir(folder.path() + "/processor");
     settings.set_workers(workers);
     processor =
@@ -221,6 +220,7 @@ struct Fixture {
 
   event_log::TestFolder folder;
   destination::v1::Definition definition;
+  settings::v1::ProcessorSettings settings;
   telemetry::Metrics metrics;
   TestTransformers transformers;
   settings::v1::TransformationSettings transformation;

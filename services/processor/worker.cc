@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -27,6 +28,20 @@ void Rest(const std::stop_token& stop, std::chrono::milliseconds time) {
   wake.wait_for(lock, stop, time, [] { return false; });
 }
 
+bool IsUnknown(const FanOut& fan_out, const Event& event) {
+  return event.live() && event.meta.rejected_reason().empty() &&
+         fan_out.Source(event.meta.source_id()) == nullptr;
+}
+
+void RefuseUnknown(const FanOut& fan_out, Part part, EventBatch& batch) {
+  for (size_t i = part.begin; i < part.end; ++i) {
+    Event& event = batch.events[i];
+    if (!IsUnknown(fan_out, event)) continue;
+    event.error_class = "discarded";
+    event.DeadLetter("source_unknown", "the source is not in the workspace any more");
+  }
+}
+
 }  // namespace
 
 Worker::Worker(Options options, const Deps& deps, Planner& planner)
@@ -38,6 +53,7 @@ Worker::Worker(Options options, const Deps& deps, Planner& planner)
       reports_(options_.reports, deps.clock, state_),
       transform_(
           deps.clock, [this](int32_t partition) { return StateOf(partition); }, &reports_),
+      metrics_(deps.metrics),
       pace_(options_.limits.max_records) {}
 
 Worker::~Worker() {
@@ -93,7 +109,7 @@ Status Worker::Round(const std::stop_token& stop) {
   if (records->records.empty()) return reports_.Overdue() ? FlushReports() : OkStatus();
   MR_RETURN_IF_ERROR(Failpoint("processor.after_poll"));
   const MonotonicTime began = deps_.clock.Monotonic();
-  const Status status = Process(*records);
+  const Status status = Process(*records, stop);
   // kUnavailable: the log may have no room for the outputs of so many.
   const bool too_much = status.code() == StatusCode::kResourceExhausted ||
                         status.code() == StatusCode::kDeadlineExceeded ||
@@ -170,27 +186,21 @@ StatusOr<std::shared_ptr<const FanOut>> Worker::CurrentFanOut() {
 /// newer one is being loaded, that one.
 StatusOr<std::shared_ptr<const FanOut>> Worker::FanOutOf(EventBatch& batch) {
   MR_ASSIGN_OR_RETURN(auto current, CurrentFanOut());
-  const auto unknown = [&current](const Event& event) {
-    return event.live() && event.meta.rejected_reason().empty() &&
-           current->Source(event.meta.source_id()) == nullptr;
-  };
+  const auto unknown = [&current](const Event& event) { return IsUnknown(*current, event); };
   if (std::any_of(batch.events.begin(), batch.events.end(), unknown) &&
       planner_.WaitUntilNewest(kLoadingWait)) {
     MR_ASSIGN_OR_RETURN(current, CurrentFanOut());
   }
-  for (Event& event : batch.events) {
-    if (!unknown(event)) continue;
-    event.error_class = "discarded";
-    event.DeadLetter("source_unknown", "the source is not in the workspace any more");
-  }
+  RefuseUnknown(*current, {.begin = 0, .end = batch.events.size()}, batch);
   return current;
 }
 
-void Worker::ReadEvents(const event_log::RecordBatch& records, EventBatch& batch) {
+void Worker::ReadEvents(const event_log::RecordBatch& records, Part part, EventBatch& batch) {
   batch.events.resize(records.records.size());
-  for (size_t i = 0; i < records.records.size(); ++i) {
+  for (size_t i = part.begin; i < part.end; ++i) {
     const auto& record = records.records[i];
     Event& event = batch.events[i];
+    event = Event();
     event.user_key = record.key;
     event.bytes = Bytes(records.owner, record.value);
     event.order = i;
@@ -208,23 +218,49 @@ void Worker::ReadEvents(const event_log::RecordBatch& records, EventBatch& batch
   }
 }
 
-Status Worker::Process(const event_log::RecordBatch& records) {
+/// Moves what was polled, in as many transactions as its outputs need to stay below their bound.
+Status Worker::Process(const event_log::RecordBatch& records, const std::stop_token& stop) {
+  EventBatch polled;
+  ReadEvents(records, {.begin = 0, .end = records.records.size()}, polled);
+  MR_ASSIGN_OR_RETURN(const auto fan_out, FanOutOf(polled));
+  std::vector<Part> left = PartsOf(polled, *fan_out, options_.max_transaction_bytes);
+  std::reverse(left.begin(), left.end());
+  while (!left.empty() && !stop.stop_requested()) {
+    const Part part = left.back();
+    left.pop_back();
+    EventBatch batch;
+    const auto first = std::make_move_iterator(polled.events.begin());
+    batch.events.assign(first + static_cast<ptrdiff_t>(part.begin),
+                        first + static_cast<ptrdiff_t>(part.end));
+    MR_ASSIGN_OR_RETURN(const bool moved, ProcessPart(records, part, *fan_out, batch));
+    if (moved) continue;
+    // Transformations made more of it than was thought.
+    ReadEvents(records, part, polled);
+    RefuseUnknown(*fan_out, part, polled);
+    const size_t middle = part.begin + part.size() / 2;
+    left.push_back({.begin = middle, .end = part.end});
+    left.push_back({.begin = part.begin, .end = middle});
+  }
+  return OkStatus();
+}
+
+/// False: it is too much for one transaction, and nothing of it is moved.
+StatusOr<bool> Worker::ProcessPart(const event_log::RecordBatch& records, Part part,
+                                   const FanOut& fan_out, EventBatch& batch) {
   const MonotonicTime began = deps_.clock.Monotonic();
-  EventBatch batch;
-  ReadEvents(records, batch);
-  MR_ASSIGN_OR_RETURN(const auto fan_out, FanOutOf(batch));
   MR_RETURN_IF_ERROR(normalise_.Run(batch));
   MR_RETURN_IF_ERROR(dedup_.Run(batch));
-  Outputs outputs(*fan_out, deps_.clock.NowMicros());
-  const auto delays = Delays(batch);
-  MR_RETURN_IF_ERROR(Transform(*fan_out, batch, outputs));
+  Outputs outputs(fan_out, deps_.clock.NowMicros(),
+                  part.size() > 1 ? options_.max_transaction_bytes : SIZE_MAX);
+  metrics_.Begin(batch);
+  MR_RETURN_IF_ERROR(Transform(fan_out, batch, outputs));
+  if (outputs.overfull()) return false;
   MR_RETURN_IF_ERROR(Failpoint("processor.after_transform"));
   MR_RETURN_IF_ERROR(AddChangelogs(outputs));
   outputs.Finish();
-  MR_RETURN_IF_ERROR(Commit(records, outputs));
-  for (const auto& [histogram, seconds] : delays) histogram->Observe(seconds);
-  Measure(outputs, began);
-  return OkStatus();
+  MR_RETURN_IF_ERROR(Commit(records, part, outputs));
+  metrics_.Committed(outputs, deps_.clock.Monotonic() - began);
+  return true;
 }
 
 Status Worker::Transform(const FanOut& fan_out, EventBatch& batch, Outputs& outputs) {
@@ -288,9 +324,12 @@ Status Worker::Fill(const Outputs& outputs, std::span<const event_log::Committed
   return Failpoint("processor.before_commit");
 }
 
-Status Worker::Commit(const event_log::RecordBatch& records, Outputs& outputs) {
+Status Worker::Commit(const event_log::RecordBatch& records, Part part, const Outputs& outputs) {
   std::map<event_log::TopicPartition, int64_t> next;
-  for (const auto& record : records.records) next[records.source_of(record)] = record.offset + 1;
+  for (size_t i = part.begin; i < part.end; ++i) {
+    const auto& record = records.records[i];
+    next[records.source_of(record)] = record.offset + 1;
+  }
   std::vector<event_log::CommittedOffset> offsets;
   for (const auto& [partition, offset] : next) offsets.push_back({partition, offset, ""});
 
@@ -312,51 +351,6 @@ Status Worker::Commit(const event_log::RecordBatch& records, Outputs& outputs) {
   reports_.Committed();
   must_reconnect_ = false;
   return OkStatus();
-}
-
-std::vector<std::pair<telemetry::Histogram*, double>> Worker::Delays(const EventBatch& batch) {
-  std::vector<std::pair<telemetry::Histogram*, double>> delays;
-  delays.reserve(batch.events.size());
-  for (const Event& event : batch.events) {
-    if (event.state == EventState::kDeadLettered || event.extra) continue;
-    telemetry::Histogram*& delay = delays_[event.meta.source_id()];
-    if (delay == nullptr) {
-      delay = &deps_.metrics.GetHistogram("millrace_processor_event_delay_seconds",
-                                          "From an event's originalTimestamp to its arrival.",
-                                          telemetry::LatencyBounds(),
-                                          {{"source", event.meta.source_id()}});
-    }
-    delays.emplace_back(
-        delay, static_cast<double>(event.meta.received_at_us() - event.original_at_us) / 1e6);
-  }
-  return delays;
-}
-
-void Worker::Measure(const Outputs& outputs, MonotonicTime began) {
-  for (const auto& [key, count] : outputs.counts()) {
-    const auto& [source, destination, fate, reason] = key;
-    telemetry::Counter*& counter = fates_[{source, destination, fate, ""}];
-    if (counter == nullptr) {
-      counter = &deps_.metrics.GetCounter("millrace_processor_events_total",
-                                          "Events by what became of them.",
-                                          {{"source", source},
-                                           {"destination", destination},
-                                           {"fate", accounting::v1::Fate_Name(fate)}});
-    }
-    counter->Add(static_cast<double>(count));
-  }
-  if (outputs.bad_integrations() > 0) {
-    deps_.metrics
-        .GetCounter(
-            "millrace_processor_bad_integrations_total",
-            "Events whose integrations object has an `All` that is no boolean; taken as true.")
-        .Add(static_cast<double>(outputs.bad_integrations()));
-  }
-  deps_.metrics
-      .GetHistogram("millrace_processor_batch_seconds",
-                    "From the end of a poll to the commit of its events.",
-                    telemetry::LatencyBounds())
-      .Observe(std::chrono::duration<double>(deps_.clock.Monotonic() - began).count());
 }
 
 }  // namespace millrace::processor

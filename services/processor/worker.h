@@ -8,9 +8,11 @@
 
 #include "libs/base/string_map.h"
 #include "services/processor/dedup_stage.h"
+#include "services/processor/event_metrics.h"
 #include "services/processor/normalise_stage.h"
 #include "services/processor/outputs.h"
 #include "services/processor/pace.h"
+#include "services/processor/parts.h"
 #include "services/processor/planner.h"
 #include "services/processor/processor.h"
 #include "services/processor/reports.h"
@@ -29,6 +31,7 @@ class Worker final : public event_log::RebalanceListener {
     StateStage::Options state;
     TransformReports::Options reports;
     event_log::PollLimits limits;
+    size_t max_transaction_bytes = 32 << 20;  // of its records, but for one event's alone
   };
   Worker(Options options, const Deps& deps, Planner& planner);
   ~Worker() override;
@@ -45,20 +48,20 @@ class Worker final : public event_log::RebalanceListener {
   void Run(std::stop_token stop);
   Status Round(const std::stop_token& stop);
   Status Connect();
-  Status Process(const event_log::RecordBatch& records);
+  Status Process(const event_log::RecordBatch& records, const std::stop_token& stop);
+  StatusOr<bool> ProcessPart(const event_log::RecordBatch& records, Part part,
+                             const FanOut& fan_out, EventBatch& batch);
   Status Transform(const FanOut& fan_out, EventBatch& batch, Outputs& outputs);
   Status AddChangelogs(Outputs& outputs);
   StatusOr<transformation::StateScope*> StateOf(int32_t partition);
-  void ReadEvents(const event_log::RecordBatch& records, EventBatch& batch);
-  Status Commit(const event_log::RecordBatch& records, Outputs& outputs);
+  void ReadEvents(const event_log::RecordBatch& records, Part part, EventBatch& batch);
+  Status Commit(const event_log::RecordBatch& records, Part part, const Outputs& outputs);
   Status FlushReports();
   Status Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets);
   void Disconnect();
   Status Rewind();
   StatusOr<std::shared_ptr<const FanOut>> CurrentFanOut();
   StatusOr<std::shared_ptr<const FanOut>> FanOutOf(EventBatch& batch);
-  std::vector<std::pair<telemetry::Histogram*, double>> Delays(const EventBatch& batch);
-  void Measure(const Outputs& outputs, MonotonicTime began);
 
   const Options options_;
   const Deps& deps_;
@@ -68,6 +71,7 @@ class Worker final : public event_log::RebalanceListener {
   StateStage state_;
   TransformReports reports_;
   TransformStage transform_;
+  EventMetrics metrics_;
   BatchPace pace_;
   std::string workspace_id_;                // of the batch under way
   std::shared_ptr<const FanOut> prepared_;  // whose destinations' topics exist
@@ -77,8 +81,6 @@ class Worker final : public event_log::RebalanceListener {
   std::map<event_log::TopicPartition, int64_t> committed_;  // where to go back to
   Status assignment_error_;
   bool must_reconnect_ = false;  // what this worker holds may differ from what is committed
-  StringMap<telemetry::Histogram*> delays_;  // by source
-  std::map<Outputs::CountKey, telemetry::Counter*> fates_;
   std::jthread thread_;
 };
 
