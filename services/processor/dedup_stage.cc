@@ -1,10 +1,14 @@
 #include "services/processor/dedup_stage.h"
 
 #include <algorithm>
+#include <string>
+
+#include "libs/base/log.h"
 
 namespace millrace::processor {
 namespace {
 
+constexpr std::chrono::seconds kTellInterval{1};
 constexpr int64_t kNarrowestKept = 3'600'000'000;  // us; a window may be widened later
 
 struct KeyHash {
@@ -13,20 +17,27 @@ struct KeyHash {
 
 }  // namespace
 
-DedupStage::DedupStage(Options options, event_log::EventLog& log)
+DedupStage::DedupStage(Options options, event_log::EventLog& log, Clock& clock,
+                       telemetry::Metrics* metrics)
     : options_(std::move(options)),
       stores_({.name = "dedup",
                .topic = event_log::kDedupTopic,
                .folder = options_.folder,
+               .beside_log = options_.beside_log,
                .changes_per_checkpoint = options_.entries_per_checkpoint,
+               .trim_interval = options_.trim_interval,
                .open = [this](const std::string& folder) { return OpenStore(folder); }},
-              log) {}
+              log, clock),
+      clock_(clock),
+      metrics_(metrics) {}
 
 StatusOr<std::unique_ptr<ChangelogStore>> DedupStage::OpenStore(const std::string& folder) {
   return DedupStore::Open(
       {.folder = folder,
        .window_us = std::max({widest_window_us_, options_.default_window_us, kNarrowestKept}),
-       .memory = options_.memory});
+       .max_bytes = options_.max_partition_bytes,
+       .memory = options_.memory,
+       .write_ahead = options_.beside_log});
 }
 
 DedupStore& DedupStage::StoreOf(int32_t partition) {
@@ -121,6 +132,37 @@ Status DedupStage::Judge(std::vector<Event*>& events, DedupStore& store,
   return OkStatus();
 }
 
+void DedupStage::TellWindow(int32_t partition, const DedupStore& store) {
+  Told& told = told_[partition];
+  const MonotonicTime now = clock_.Monotonic();
+  if (told.at != MonotonicTime() && now - told.at < kTellInterval) return;
+  told.at = now;
+  const int64_t covered_us = store.CoveredUs();
+  const bool shortened = covered_us < std::max(widest_window_us_, options_.default_window_us);
+  if (shortened != told.shortened) {
+    told.shortened = shortened;
+    if (shortened) {
+      log::Warning(
+          "dedup: the ids of partition {} have their {} bytes: of a window of {} s it knows {} s; "
+          "see processor.dedup_max_bytes",
+          partition, options_.max_partition_bytes, widest_window_us_ / 1'000'000,
+          covered_us / 1'000'000);
+    } else {
+      log::Info("dedup: partition {} knows its whole window again", partition);
+    }
+  }
+  if (metrics_ == nullptr) return;
+  if (told.window == nullptr) {
+    const telemetry::Labels labels{{"partition", std::to_string(partition)}};
+    told.window = &metrics_->GetGauge("millrace_processor_dedup_window_seconds",
+                                      "How far back message ids are known.", labels);
+    told.bytes = &metrics_->GetGauge("millrace_processor_dedup_store_bytes",
+                                     "Bytes of the message ids that are known.", labels);
+  }
+  told.window->Set(static_cast<double>(covered_us) / 1e6);
+  told.bytes->Set(static_cast<double>(store.Bytes()));
+}
+
 StatusOr<std::map<int32_t, std::string>> DedupStage::Changelog() {
   std::map<int32_t, std::string> packed;
   for (const auto& [number, fresh] : fresh_) {
@@ -135,8 +177,9 @@ Status DedupStage::Committed() {
   for (auto& [number, fresh] : fresh_) {
     if (fresh.empty()) continue;
     MR_RETURN_IF_ERROR(StoreOf(number).Apply(fresh, stores_.Checkpoint(number)));
-    stores_.EndChanges(number, fresh.size());
+    MR_RETURN_IF_ERROR(stores_.EndChanges(number, fresh.size()));
     fresh.clear();
+    TellWindow(number, StoreOf(number));
   }
   return OkStatus();
 }

@@ -1,11 +1,11 @@
 #include "services/processor/dedup_store.h"
 
-#include <rocksdb/compaction_filter.h>
+#include <fmt/format.h>
 #include <rocksdb/db.h>
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
-#include <atomic>
+#include <charconv>
 #include <cstring>
 
 #include "libs/base/hash.h"
@@ -14,6 +14,9 @@ namespace millrace::processor {
 namespace {
 
 constexpr size_t kEntryBytes = 32;
+constexpr int64_t kSlices = 8;  // of a window, and of the bytes: so much finer than both they go
+constexpr size_t kEntriesPerMeasure = 10'000;
+constexpr std::string_view kSliceName = "slice.";
 
 rocksdb::Slice ToSlice(std::string_view text) {
   return {text.data(), text.size()};
@@ -23,28 +26,6 @@ std::string_view AsText(const DedupKey& key) {
 }
 
 }  // namespace
-
-/// Drops entries older than the window, by the newest time the store has seen: no clock is asked.
-class DedupStore::WindowFilter final : public rocksdb::CompactionFilter {
- public:
-  explicit WindowFilter(int64_t window_us) : window_us_(window_us) {}
-  const char* Name() const override { return "millrace.dedup.window"; }
-  bool Filter(int, const rocksdb::Slice&, const rocksdb::Slice& value, std::string*,
-              bool*) const override {
-    int64_t seen_at = 0;
-    if (value.size() != 16) return false;
-    std::memcpy(&seen_at, value.data() + 8, 8);
-    return seen_at + window_us_.load(std::memory_order_relaxed) <
-           newest_.load(std::memory_order_relaxed);
-  }
-  // One thread calls these; RocksDB's own threads read.
-  void Saw(int64_t time_us) { newest_ = std::max(newest_.load(), time_us); }
-  void Widen(int64_t window_us) { window_us_ = std::max(window_us_.load(), window_us); }
-
- private:
-  std::atomic<int64_t> window_us_;
-  std::atomic<int64_t> newest_{0};
-};
 
 DedupKey MakeDedupKey(std::string_view workspace_id, std::string_view source_id,
                       std::string_view message_id) {
@@ -78,45 +59,140 @@ Status UnpackDedupEntries(std::string_view packed, std::vector<DedupEntry>* entr
   return OkStatus();
 }
 
-DedupStore::DedupStore() = default;
-DedupStore::~DedupStore() = default;
+DedupStore::DedupStore(const Options& options)
+    : max_bytes_(options.max_bytes), window_us_(options.window_us) {}
 
 StatusOr<std::unique_ptr<DedupStore>> DedupStore::Open(const Options& options) {
-  std::unique_ptr<DedupStore> store(new DedupStore);
-  store->filter_ = std::make_unique<WindowFilter>(options.window_us);
+  std::unique_ptr<DedupStore> store(new DedupStore(options));
   MR_ASSIGN_OR_RETURN(store->rocks_, Rocks::Open({.folder = options.folder,
-                                                  .filter = store->filter_.get(),
-                                                  .keep_s = options.window_us / 1'000'000,
-                                                  .memory = options.memory}));
+                                                  .memory = options.memory,
+                                                  .write_ahead = options.write_ahead}));
+  MR_RETURN_IF_ERROR(store->ReadSlices());
   return store;
 }
 
+Status DedupStore::ReadSlices() {
+  MR_ASSIGN_OR_RETURN(const int64_t sliced, rocks_->ReadNumber(Rocks::kSlicedNote));
+  MR_ASSIGN_OR_RETURN(const int64_t cut, rocks_->ReadNumber(Rocks::kCutNote));
+  cut_us_ = std::max<int64_t>(0, cut);
+  if (sliced < 0 && rocks_->changelog_offset() > 0) {
+    slices_.push_back({});  // an older version's
+  } else if (sliced < 0) {
+    MR_RETURN_IF_ERROR(rocks_->WriteNumber(Rocks::kSlicedNote, 1));
+  }
+  for (const auto& [name, family] : rocks_->families()) {  // names are in the order of time
+    if (name.rfind(kSliceName, 0) != 0) continue;
+    Slice slice{.name = name, .family = family};
+    const char* const number = name.data() + kSliceName.size();
+    std::from_chars(number, name.data() + name.size(), slice.start_us);
+    newest_us_ = std::max(newest_us_, slice.start_us);
+    slices_.push_back(std::move(slice));
+  }
+  return OkStatus();
+}
+
 void DedupStore::WidenWindow(int64_t window_us) {
-  filter_->Widen(window_us);
+  window_us_ = std::max(window_us_, window_us);
+}
+
+Status DedupStore::BeginSlice(int64_t start_us) {
+  Slice slice{.start_us = start_us, .name = fmt::format("{}{:020}", kSliceName, start_us)};
+  MR_ASSIGN_OR_RETURN(slice.family, rocks_->AddFamily(slice.name));
+  slices_.push_back(std::move(slice));
+  return OkStatus();
+}
+
+Status DedupStore::DropOldest() {
+  const Slice oldest = slices_.front();
+  slices_.erase(slices_.begin());
+  if (!oldest.name.empty()) return rocks_->DropFamily(oldest.name);
+  MR_RETURN_IF_ERROR(rocks_->ClearDefault());
+  return rocks_->WriteNumber(Rocks::kSlicedNote, 1);
+}
+
+/// What is older than the window goes, and a new slice begins when it is time.
+Status DedupStore::DropOld(int64_t now_us) {
+  while (slices_.size() > 1 && slices_[1].start_us + window_us_ < now_us) {
+    MR_RETURN_IF_ERROR(DropOldest());
+  }
+  const bool full = !slices_.empty() && slices_.back().start_us + window_us_ / kSlices <= now_us;
+  if (!slices_.empty() && !slices_.back().name.empty() && !full) return OkStatus();
+  return BeginSlice(slices_.empty() ? now_us : std::max(now_us, slices_.back().start_us + 1));
+}
+
+/// As DropOld, for the bytes.
+Status DedupStore::DropOverfull() {
+  if (max_bytes_ == 0) return OkStatus();
+  if (rocks_->BytesOf(slices_.back().family) >= max_bytes_ / kSlices) {
+    MR_RETURN_IF_ERROR(BeginSlice(std::max(newest_us_, slices_.back().start_us + 1)));
+  }
+  const int64_t cut_before = cut_us_;
+  // Of what is full: room for the slice that begins, so that the bound holds until it is full too.
+  while (slices_.size() > 1 && Bytes() + max_bytes_ / kSlices > max_bytes_) {
+    cut_us_ = slices_[1].start_us;
+    MR_RETURN_IF_ERROR(DropOldest());
+  }
+  return cut_us_ == cut_before ? OkStatus() : rocks_->WriteNumber(Rocks::kCutNote, cut_us_);
+}
+
+uint64_t DedupStore::Bytes() const {
+  uint64_t bytes = 0;
+  for (const Slice& slice : slices_) bytes += rocks_->BytesOf(slice.family);
+  return bytes;
+}
+
+int64_t DedupStore::CoveredUs() const {
+  if (cut_us_ == 0) return window_us_;
+  return std::clamp<int64_t>(newest_us_ - cut_us_, 0, window_us_);
 }
 
 StatusOr<std::vector<DedupEntry>> DedupStore::Find(const std::vector<DedupKey>& keys) const {
-  std::vector<rocksdb::Slice> slices;
-  slices.reserve(keys.size());
-  for (const DedupKey& key : keys) slices.push_back(ToSlice(AsText(key)));
-  std::vector<rocksdb::PinnableSlice> values(keys.size());
-  std::vector<rocksdb::Status> statuses(keys.size());
-  rocksdb::DB& db = rocks_->db();
-  db.MultiGet(rocksdb::ReadOptions(), db.DefaultColumnFamily(), slices.size(), slices.data(),
-              values.data(), statuses.data());
   std::vector<DedupEntry> entries(keys.size());
+  std::vector<size_t> left(keys.size());  // whose entry is not found yet
   for (size_t i = 0; i < keys.size(); ++i) {
     entries[i] = {.key = keys[i], .offset = -1};
-    if (statuses[i].IsNotFound()) continue;
-    MR_RETURN_IF_ERROR(FromRocks(statuses[i], "reading"));
-    if (values[i].size() != 16) continue;
-    std::memcpy(&entries[i].offset, values[i].data(), 8);
-    std::memcpy(&entries[i].seen_at_us, values[i].data() + 8, 8);
+    left[i] = i;
+  }
+  rocksdb::DB& db = rocks_->db();
+  for (auto slice = slices_.rbegin(); slice != slices_.rend() && !left.empty(); ++slice) {
+    std::vector<rocksdb::Slice> wanted;
+    wanted.reserve(left.size());
+    for (const size_t i : left) wanted.push_back(ToSlice(AsText(keys[i])));
+    std::vector<rocksdb::PinnableSlice> values(left.size());
+    std::vector<rocksdb::Status> statuses(left.size());
+    auto* const family = slice->family == nullptr ? db.DefaultColumnFamily() : slice->family;
+    db.MultiGet(rocksdb::ReadOptions(), family, wanted.size(), wanted.data(), values.data(),
+                statuses.data());
+    std::vector<size_t> missing;
+    for (size_t at = 0; at < left.size(); ++at) {
+      if (!statuses[at].IsNotFound()) MR_RETURN_IF_ERROR(FromRocks(statuses[at], "reading"));
+      if (statuses[at].IsNotFound() || values[at].size() != 16) {
+        missing.push_back(left[at]);
+        continue;
+      }
+      std::memcpy(&entries[left[at]].offset, values[at].data(), 8);
+      std::memcpy(&entries[left[at]].seen_at_us, values[at].data() + 8, 8);
+    }
+    left = std::move(missing);
   }
   return entries;
 }
 
 Status DedupStore::Apply(const std::vector<DedupEntry>& entries, int64_t changelog_offset) {
+  rocksdb::WriteBatch batch(entries.size() * 48 + 64);
+  if (!entries.empty()) {
+    // By the oldest of them: a clock that runs ahead for some events costs none of the window.
+    const auto [oldest, newest] = std::minmax_element(
+        entries.begin(), entries.end(),
+        [](const auto& a, const auto& b) { return a.seen_at_us < b.seen_at_us; });
+    MR_RETURN_IF_ERROR(DropOld(oldest->seen_at_us));
+    newest_us_ = std::max(newest_us_, newest->seen_at_us);
+    since_measured_ += entries.size();
+    if (since_measured_ >= std::min(kEntriesPerMeasure, max_bytes_ / (kSlices * kEntryBytes * 4))) {
+      since_measured_ = 0;
+      MR_RETURN_IF_ERROR(DropOverfull());
+    }
+  }
   // In the order of the keys, as neighbours are found faster; of equal ones the last counts.
   std::vector<const DedupEntry*> sorted;
   sorted.reserve(entries.size());
@@ -124,19 +200,15 @@ Status DedupStore::Apply(const std::vector<DedupEntry>& entries, int64_t changel
   std::stable_sort(sorted.begin(), sorted.end(), [](const DedupEntry* a, const DedupEntry* b) {
     return AsText(a->key) < AsText(b->key);
   });
-  rocksdb::WriteBatch batch(entries.size() * 48 + 64);
-  int64_t newest = 0;
-  for (const DedupEntry* const sorted_entry : sorted) {
-    const DedupEntry& entry = *sorted_entry;
+  for (const DedupEntry* const entry : sorted) {
     char value[16];
-    std::memcpy(value, &entry.offset, 8);
-    std::memcpy(value + 8, &entry.seen_at_us, 8);
-    batch.Put(ToSlice(AsText(entry.key)), rocksdb::Slice(value, sizeof value));
-    newest = std::max(newest, entry.seen_at_us);
+    std::memcpy(value, &entry->offset, 8);
+    std::memcpy(value + 8, &entry->seen_at_us, 8);
+    MR_RETURN_IF_ERROR(FromRocks(batch.Put(slices_.back().family, ToSlice(AsText(entry->key)),
+                                           rocksdb::Slice(value, sizeof value)),
+                                 "writing"));
   }
-  MR_RETURN_IF_ERROR(rocks_->Write(batch, changelog_offset));
-  filter_->Saw(newest);
-  return OkStatus();
+  return rocks_->Write(batch, changelog_offset);
 }
 
 Status DedupStore::Restore(const event_log::RecordBatch& records, int64_t next) {

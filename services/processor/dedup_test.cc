@@ -31,8 +31,10 @@ struct Fixture {
     auto stage =
         std::make_unique<DedupStage>(DedupStage::Options{.folder = folder.path() + "/" + stores,
                                                          .default_window_us = kHour,
-                                                         .entries_per_checkpoint = per_checkpoint},
-                                     *log);
+                                                         .beside_log = beside_log,
+                                                         .entries_per_checkpoint = per_checkpoint,
+                                                         .trim_interval = trim_interval},
+                                     *log, SystemClock(), &metrics);
     REQUIRE(stage->Open(0).ok());
     return stage;
   }
@@ -68,6 +70,9 @@ struct Fixture {
   std::unique_ptr<event_log::Appender> appender;
   int64_t next_offset = 0;
   bool lose_commit = false;
+  bool beside_log = false;
+  std::chrono::milliseconds trim_interval{0};
+  telemetry::Metrics metrics;
 };
 
 TEST_CASE("An id is taken once in a batch and once over batches", "[dedup]") {
@@ -114,8 +119,9 @@ TEST_CASE("A source has its own window, or none", "[dedup]") {
 
 TEST_CASE("What was seen survives", "[dedup]") {
   Fixture f;
+  f.beside_log = GENERATE(false, true);
   const size_t per_checkpoint = GENERATE(1u, 3u, 50'000u);
-  CAPTURE(per_checkpoint);
+  CAPTURE(f.beside_log, per_checkpoint);
   auto stage = f.NewStage("a", per_checkpoint);
   CHECK(f.Commit(*stage, {"1", "2"}) == 0);
   CHECK(f.Commit(*stage, {"3", "4"}) == 0);
@@ -131,21 +137,24 @@ TEST_CASE("What was seen survives", "[dedup]") {
     CHECK(f.Commit(*stage, {"5"}) == 1);
     stage.reset();
   }
-  SECTION("the loss of the folder") {
-    stage.reset();
-    std::filesystem::remove_all(f.folder.path() + "/a");
-  }
-  SECTION("a damaged folder") {
-    stage.reset();
-    std::ofstream(f.folder.path() + "/a/0/CURRENT") << "nonsense";
-  }
-  SECTION("a move to another node") {
-    next = "b";
-  }
   SECTION("opening the same partition again") {
     REQUIRE(stage->Open(0).ok());
   }
   auto after = next == "a" && stage != nullptr ? std::move(stage) : f.NewStage(next);
+  CHECK(f.Commit(*after, {"1", "2", "3", "4", "new"}) == 4);
+}
+
+TEST_CASE("On a cluster what was seen survives the folder too", "[dedup]") {
+  Fixture f;
+  auto stage = f.NewStage("a", 1);
+  CHECK(f.Commit(*stage, {"1", "2"}) == 0);
+  CHECK(f.Commit(*stage, {"3", "4"}) == 0);
+  stage.reset();
+  std::string next = "a";
+  SECTION("lost") { std::filesystem::remove_all(f.folder.path() + "/a"); }
+  SECTION("damaged") { std::ofstream(f.folder.path() + "/a/0/CURRENT") << "nonsense"; }
+  SECTION("on another node") { next = "b"; }
+  const auto after = f.NewStage(next);
   CHECK(f.Commit(*after, {"1", "2", "3", "4", "new"}) == 4);
 }
 
@@ -158,29 +167,6 @@ TEST_CASE("A log that is younger than the store makes the store anew", "[dedup]"
   REQUIRE(f.log->EnsureTopic(std::string(event_log::kDedupTopic), {.partitions = 2}).ok());
   stage = f.NewStage("a", 1);
   CHECK(f.Commit(*stage, {"1", "1"}) == 1);
-}
-
-TEST_CASE("Compactions drop what is older than the window", "[dedup]") {
-  event_log::TestFolder folder;
-  auto store = *DedupStore::Open({.folder = folder.path() + "/0", .window_us = kHour});
-  const DedupKey old_key = MakeDedupKey("w", "s", "old");
-  const DedupKey new_key = MakeDedupKey("w", "s", "new");
-  REQUIRE(store->Apply({{.key = old_key, .offset = 1, .seen_at_us = kStart}}, 7).ok());
-  REQUIRE(store->Apply({{.key = new_key, .offset = 2, .seen_at_us = kStart + kHour + 1}}, 8).ok());
-  SECTION("after the window") {
-    REQUIRE(store->Compact().ok());
-    const auto found = *store->Find({old_key, new_key});
-    CHECK(found[0].offset == -1);
-    CHECK(found[1].offset == 2);
-  }
-  SECTION("not after a longer one") {
-    store->WidenWindow(2 * kHour);
-    REQUIRE(store->Compact().ok());
-    CHECK((*store->Find({old_key}))[0].offset == 1);
-  }
-  store.reset();
-  store = *DedupStore::Open({.folder = folder.path() + "/0", .window_us = kHour});
-  CHECK(store->changelog_offset() == 8);
 }
 
 TEST_CASE("The changelog's form", "[dedup]") {

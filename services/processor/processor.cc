@@ -21,6 +21,7 @@ constexpr int64_t kDefaultStateSeconds = 30 * 86'400;
 constexpr uint64_t kDefaultStateQuota = 64 << 20;
 constexpr uint32_t kDefaultLogLines = 10;
 constexpr uint64_t kDefaultTransactionBytes = 32 << 20;
+constexpr uint64_t kDefaultDedupBytes = uint64_t{4} << 30;
 constexpr uint32_t kMaxWorkers = 256;
 constexpr uint32_t kMaxBatchEvents = 20'000;  // their changelog is one record, below 1 MB
 
@@ -47,13 +48,18 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
   const std::string instance = settings.instance().empty() ? "processor-0" : settings.instance();
   const int64_t window =
       settings.dedup_window_s() == 0 ? kDefaultWindowSeconds : settings.dedup_window_s();
-  // Longer than the window: what a lost folder is made anew from.
-  processor->dedup_window_ = std::chrono::seconds(window) + std::chrono::hours(1);
   const auto& transformation = processor->deps_.transformation;
   const int64_t longest_s = transformation.state_max_ttl_s() == 0
                                 ? kDefaultStateSeconds
                                 : transformation.state_max_ttl_s();
-  processor->state_lifetime_ = std::chrono::seconds(longest_s);
+  processor->topology_ = {.ingest_partitions = processor->deps_.ingest_partitions,
+                          .destination_partitions = processor->deps_.destination_partitions,
+                          .dedup_window = std::chrono::seconds(std::max<int64_t>(0, window)) + std::chrono::hours(1),
+                          .state_lifetime = std::chrono::seconds(longest_s)};
+  MR_ASSIGN_OR_RETURN(const auto usage, processor->deps_.log.Usage());
+  const bool beside_log = usage.quota_bytes > 0;  // a log on a cluster has none that we know
+  uint64_t dedup_bytes = settings.dedup_max_bytes();
+  if (dedup_bytes == 0) dedup_bytes = beside_log ? usage.quota_bytes / 4 : kDefaultDedupBytes;
   const auto memory = MakeStoreMemory();
   const auto state_memory = MakeStoreMemory();
   for (uint32_t i = 0; i < std::max(1u, settings.workers()); ++i) {
@@ -61,13 +67,18 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
         .name = fmt::format("{}-{}", instance, i),
         .dedup = {.folder = settings.state_dir() + "/dedup",
                   .default_window_us = window * 1'000'000,
-                  .memory = memory},
+                  .max_partition_bytes =
+                      dedup_bytes /
+                      static_cast<uint64_t>(std::max(1, processor->deps_.ingest_partitions)),
+                  .memory = memory,
+                  .beside_log = beside_log},
         .state = {.folder = settings.state_dir() + "/state",
                   .quota_bytes = static_cast<int64_t>(transformation.state_quota_bytes() == 0
                                                           ? kDefaultStateQuota
                                                           : transformation.state_quota_bytes()),
                   .longest_s = longest_s,
-                  .memory = state_memory},
+                  .memory = state_memory,
+                  .beside_log = beside_log},
         .reports = {.log_lines_per_second = transformation.log_lines_per_second() == 0
                                                 ? kDefaultLogLines
                                                 : transformation.log_lines_per_second()},
@@ -94,19 +105,16 @@ Processor::~Processor() {
 
 Status Processor::EnsureTopics() {
   event_log::EventLog& log = deps_.log;
-  MR_RETURN_IF_ERROR(pipeline::EnsureShared(log, {.ingest_partitions = deps_.ingest_partitions}));
-  const std::string ingest(event_log::kIngestTopic);
-  MR_ASSIGN_OR_RETURN(const auto partitions, log.Describe(ingest));
-  const pipeline::TopologyOptions options{.ingest_partitions = static_cast<int>(partitions.size()),
-                                          .dedup_window = dedup_window_,
-                                          .state_lifetime = state_lifetime_};
-  MR_RETURN_IF_ERROR(pipeline::EnsureChangelogs(log, options));
-  for (const auto& topic : pipeline::ChangelogTopics(options)) {
-    MR_ASSIGN_OR_RETURN(const auto changelog, log.Describe(topic.name));
-    if (changelog.size() < partitions.size()) {
+  MR_RETURN_IF_ERROR(pipeline::EnsureShared(log, topology_));
+  MR_ASSIGN_OR_RETURN(const auto ingest, log.Describe(std::string(event_log::kIngestTopic)));
+  topology_.ingest_partitions = static_cast<int>(ingest.size());
+  MR_RETURN_IF_ERROR(pipeline::EnsureChangelogs(log, topology_));
+  for (const std::string_view topic : {event_log::kDedupTopic, event_log::kStateTopic}) {
+    MR_ASSIGN_OR_RETURN(const auto changelog, log.Describe(std::string(topic)));
+    if (changelog.size() < ingest.size()) {
       return Error(StatusCode::kFailedPrecondition,
                    "topic '{}' has {} partitions and topic '{}' {}; they must have the same number",
-                   topic.name, changelog.size(), ingest, partitions.size());
+                   topic, changelog.size(), event_log::kIngestTopic, ingest.size());
     }
   }
   return OkStatus();

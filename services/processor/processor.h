@@ -8,6 +8,7 @@
 #include "libs/base/clock.h"
 #include "libs/config/config_source.h"
 #include "libs/event_log/event_log.h"
+#include "libs/pipeline/topology.h"
 #include "libs/telemetry/metrics.h"
 #include "libs/transformation/transformer.h"
 #include "millrace/settings/v1/processor.pb.h"
@@ -57,8 +58,7 @@ class Processor {
   Status EnsureTopics();
 
   const Deps deps_;
-  std::chrono::milliseconds dedup_window_{0};
-  std::chrono::milliseconds state_lifetime_{0};
+  pipeline::TopologyOptions topology_;
   std::unique_ptr<Planner> planner_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

@@ -158,12 +158,16 @@ StateStage::StateStage(Options options, event_log::EventLog& log, Clock& clock)
           {.name = "state",
            .topic = event_log::kStateTopic,
            .folder = options_.folder,
+           .beside_log = options_.beside_log,
            .changes_per_checkpoint = options_.changes_per_checkpoint,
+           .trim_interval = options_.trim_interval,
            .open = [this](const std::string& folder) -> StatusOr<std::unique_ptr<ChangelogStore>> {
-             return StateStore::Open(
-                 {.folder = folder, .longest_s = options_.longest_s, .memory = options_.memory});
+             return StateStore::Open({.folder = folder,
+                                      .longest_s = options_.longest_s,
+                                      .memory = options_.memory,
+                                      .write_ahead = options_.beside_log});
            }},
-          log) {}
+          log, clock) {}
 
 StateStage::~StateStage() = default;
 
@@ -235,7 +239,7 @@ Status StateStage::Committed() {
     auto* const store = static_cast<StateStore*>(stores_.Find(key.first));
     MR_RETURN_IF_ERROR(
         store->Apply(scope->changes(), clock_.NowMicros(), stores_.Checkpoint(key.first)));
-    stores_.EndChanges(key.first, scope->changes().size());
+    MR_RETURN_IF_ERROR(stores_.EndChanges(key.first, scope->changes().size()));
     scope->Committed();
   }
   return OkStatus();

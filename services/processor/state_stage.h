@@ -27,11 +27,14 @@ class StateStage {
     int64_t quota_bytes = 64 << 20;  // of one workspace in one partition
     int64_t longest_s = 30 * 86'400;
     std::shared_ptr<const StoreMemory> memory;
+    bool beside_log = false;  // PartitionStores
     size_t changes_per_checkpoint = 50'000;
+    std::chrono::milliseconds trim_interval{1000};
   };
   StateStage(Options options, event_log::EventLog& log, Clock& clock);
   ~StateStage();
 
+  void StopWith(std::stop_token stop) { stores_.StopWith(std::move(stop)); }
   /// Forgets what a batch before wrote and did not commit.
   void BeginBatch();
   /// Valid until BeginBatch or Close.
@@ -49,6 +52,7 @@ class StateStage {
   /// What the batch wrote: partition and packed changes.
   StatusOr<std::vector<std::pair<int32_t, std::string>>> Changelog();
   Status Committed();
+  Status Idle() { return stores_.Idle(); }
 
  private:
   class BatchScope;

@@ -107,7 +107,8 @@ StatusOr<std::unique_ptr<StateStore>> StateStore::Open(const Options& options) {
   MR_ASSIGN_OR_RETURN(store->rocks_, Rocks::Open({.folder = options.folder,
                                                   .filter = store->filter_.get(),
                                                   .keep_s = options.longest_s,
-                                                  .memory = options.memory}));
+                                                  .memory = options.memory,
+                                                  .write_ahead = options.write_ahead}));
   return store;
 }
 

@@ -43,6 +43,7 @@ class StateStore final : public ChangelogStore {
     std::string folder;
     int64_t longest_s = 0;  // that a value may live
     std::shared_ptr<const StoreMemory> memory;
+    bool write_ahead = false;
   };
   static StatusOr<std::unique_ptr<StateStore>> Open(const Options& options);
   ~StateStore() override;
@@ -58,9 +59,7 @@ class StateStore final : public ChangelogStore {
   StatusOr<int64_t> Count(std::string_view workspace_id, int64_t now_us) const;
 
   Status Restore(const event_log::RecordBatch& records, int64_t next) override;
-  int64_t changelog_offset() const override { return rocks_->changelog_offset(); }
-  Status Flush() override { return rocks_->Flush(); }
-  Status Compact() { return rocks_->Compact(); }
+  Rocks& rocks() const override { return *rocks_; }
 
  private:
   class ExpiryFilter;

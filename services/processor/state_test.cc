@@ -228,10 +228,10 @@ TEST_CASE("Expired values leave the store", "[state]") {
   changes[StateKey("w1", "old")] = {.json = "1", .ends_us = 1'000};
   changes[StateKey("w1", "new")] = {.json = "1", .ends_us = 9'000};
   REQUIRE(store->Apply(changes, 500, -1).ok());
-  REQUIRE(store->Compact().ok());
+  REQUIRE(store->rocks().Compact().ok());
   CHECK(store->Get(StateKey("w1", "old"))->json == "1");
   REQUIRE(store->Apply({}, 2'000, -1).ok());
-  REQUIRE(store->Compact().ok());
+  REQUIRE(store->rocks().Compact().ok());
   CHECK(store->Get(StateKey("w1", "old"))->json == std::nullopt);
   CHECK(store->Get(StateKey("w1", "new"))->json == "1");
   CHECK(*store->Count("w1", 2'000) == 4);

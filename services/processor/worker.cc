@@ -17,6 +17,7 @@ namespace {
 
 constexpr BackoffPolicy kRetries{.initial = std::chrono::milliseconds(50),
                                  .maximum = std::chrono::milliseconds(5000)};
+constexpr uint32_t kFailuresPerLine = 12;  // in a row: about one line a minute
 constexpr std::chrono::milliseconds kConfigurationWait{50};
 constexpr std::chrono::milliseconds kLoadingWait{10'000};
 
@@ -48,7 +49,7 @@ Worker::Worker(Options options, const Deps& deps, Planner& planner)
     : options_(std::move(options)),
       deps_(deps),
       planner_(planner),
-      dedup_(options_.dedup, deps.log),
+      dedup_(options_.dedup, deps.log, deps.clock, &deps.metrics),
       state_(options_.state, deps.log, deps.clock),
       reports_(options_.reports, deps.clock, state_),
       transform_(
@@ -71,17 +72,26 @@ void Worker::Join() {
 
 void Worker::Run(std::stop_token stop) {
   pthread_setname_np(pthread_self(), "processor");
+  dedup_.StopWith(stop);
+  state_.StopWith(stop);
   // Nothing is read before there is a configuration: no event is dropped for the want of one.
   while (!stop.stop_requested() && planner_.Current() == nullptr) Rest(stop, kConfigurationWait);
   uint32_t failures = 0;
   while (!stop.stop_requested()) {
     Status status = Round(stop);
     if (status.ok()) {
+      if (failures > 1) log::Info("{}: works again, after {} failures", options_.name, failures);
       failures = 0;
       continue;
     }
     ++failures;
-    log::Warning("{}: {}; trying again", options_.name, Message(status));
+    deps_.metrics
+        .GetCounter("millrace_processor_failures_total",
+                    "Batches that could not be moved and were tried again.")
+        .Increment();
+    if (failures == 1 || failures % kFailuresPerLine == 0) {
+      log::Warning("{}: {}; trying again", options_.name, Message(status));
+    }
     prepared_.reset();  // a topic may be gone
     ensured_.clear();
     const bool passing = IsRetryable(status) || status.code() == StatusCode::kAborted;
@@ -106,7 +116,7 @@ Status Worker::Round(const std::stop_token& stop) {
     return assignment_error_;
   }
   MR_RETURN_IF_ERROR(records.status());
-  if (records->records.empty()) return reports_.Overdue() ? FlushReports() : OkStatus();
+  if (records->records.empty()) return Idle();
   MR_RETURN_IF_ERROR(Failpoint("processor.after_poll"));
   const MonotonicTime began = deps_.clock.Monotonic();
   const Status status = Process(*records, stop);
@@ -299,6 +309,14 @@ Status Worker::AddChangelogs(Outputs& outputs) {
     outputs.AddRecord(event_log::kReportTopic, -1, std::move(report));
   }
   return OkStatus();
+}
+
+Status Worker::Idle() {
+  must_reconnect_ = true;  // a store that fails is opened again
+  MR_RETURN_IF_ERROR(dedup_.Idle());
+  MR_RETURN_IF_ERROR(state_.Idle());
+  must_reconnect_ = false;
+  return reports_.Overdue() ? FlushReports() : OkStatus();
 }
 
 /// Tells of shadows that ended after the last batch.

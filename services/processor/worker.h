@@ -56,6 +56,7 @@ class Worker final : public event_log::RebalanceListener {
   StatusOr<transformation::StateScope*> StateOf(int32_t partition);
   void ReadEvents(const event_log::RecordBatch& records, Part part, EventBatch& batch);
   Status Commit(const event_log::RecordBatch& records, Part part, const Outputs& outputs);
+  Status Idle();
   Status FlushReports();
   Status Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets);
   void Disconnect();
