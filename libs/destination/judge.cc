@@ -6,7 +6,9 @@ namespace millrace::destination {
 
 Verdict Judge(const v1::Definition& definition, const http::ClientResponse& response) {
   if (!response.network_error.empty()) {
-    return response.error_class == "refused_address" ? Verdict::kAbort : Verdict::kRetry;
+    const bool never =
+        response.error_class == "refused_address" || response.error_class == "invalid_request";
+    return never ? Verdict::kAbort : Verdict::kRetry;
   }
   const int status = response.status;
   const auto contains = [status](const auto& list) {

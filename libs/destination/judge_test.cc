@@ -35,6 +35,8 @@ TEST_CASE("network faults") {
   refused.network_error = "10.0.0.1 is a private address";
   refused.error_class = "refused_address";
   CHECK(Judge({}, refused) == Verdict::kAbort);
+  refused.error_class = "invalid_request";
+  CHECK(Judge({}, refused) == Verdict::kAbort);
 }
 
 TEST_CASE("a definition refines") {

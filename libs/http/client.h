@@ -9,6 +9,7 @@
 #include "libs/base/bytes.h"
 #include "libs/base/status.h"
 #include "libs/http/server.h"
+#include "libs/telemetry/metrics.h"
 
 namespace millrace::http {
 
@@ -25,7 +26,8 @@ struct ClientRequest {
 };
 
 /// `network_error` is empty when an answer came. Its class is one of dns, connect, tls, timeout,
-/// refused_address (the outbound guard), protocol, reset.
+/// refused_address (the outbound guard), invalid_request (never sent, see request_rules.h),
+/// protocol, reset.
 struct ClientResponse {
   int status = 0;
   Headers headers;   // names in lower case
@@ -43,9 +45,12 @@ struct ClientOptions {
   /// e.g. "127.0.0.0/8". The guard checks the address that is connected to, so redirects and DNS
   /// rebinding do not pass it.
   std::vector<std::string> allowed_networks;
+  telemetry::Metrics* metrics = nullptr;  // where dropped headers are counted; outlives the client
+  std::string name_servers;  // "address:port,..." instead of those of /etc/resolv.conf; for tests
 };
 
-/// Sends HTTP requests over pooled connections (libcurl multi, HTTP/1.1 and 2).
+/// Sends HTTP requests over pooled connections (libcurl multi, HTTP/1.1 and 2). Nothing in it waits
+/// for one host: names are resolved beside the work (resolver.h).
 ///
 /// Thread-safety: one thread: Send and Run are the owner's; Wake is any thread's. `done` runs
 /// inside Run.

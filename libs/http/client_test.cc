@@ -9,6 +9,8 @@
 #include <mutex>
 #include <thread>
 
+#include "libs/http/fake_name_server.h"
+
 namespace millrace::http {
 namespace {
 
@@ -38,8 +40,9 @@ class SocketServer {
     for (const int peer : peers_) close(peer);
     close(listener_);
   }
-  std::string Url(const std::string& path = "/") const {
-    return "http://127.0.0.1:" + std::to_string(port_) + path;
+  std::string Url(const std::string& path = "/") const { return UrlOf("127.0.0.1", path); }
+  std::string UrlOf(const std::string& host, const std::string& path = "/") const {
+    return "http://" + host + ":" + std::to_string(port_) + path;
   }
   int connections() const { return connections_; }
   std::vector<std::string> requests() {
@@ -199,9 +202,10 @@ TEST_CASE("Client says what kind of fault it was", "[client]") {
       {"metadata service", "http://169.254.169.254/latest/", "refused_address"},
       {"loopback by IPv6", "http://[::1]:1/", "refused_address"},
       {"decimal form", "http://2852039166/", "refused_address"},
-      {"other scheme", "file:///etc/passwd", "protocol"},
-      {"gopher", "gopher://127.0.0.1:1/x", "protocol"},
-      {"line break", working.Url("/\r\nX: y"), "protocol"},
+      {"other scheme", "file:///etc/passwd", "invalid_request"},
+      {"gopher", "gopher://127.0.0.1:1/x", "invalid_request"},
+      {"line break", working.Url("/\r\nX: y"), "invalid_request"},
+      {"no host", "http://", "invalid_request"},
   };
   for (const Case& c : cases) {
     CAPTURE(c.name);
@@ -236,6 +240,85 @@ TEST_CASE("Client without an allow list refuses loopback", "[client]") {
   CHECK(server.connections() == 0);
   CHECK(Client::Create({.allowed_networks = {"nonsense"}}).status().code() ==
         StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("Client reaches hosts by name: localhost, the name server's, in any spelling",
+          "[client]") {
+  SocketServer server(kOk);
+  FakeNameServer names;
+  names.Set("tool.test", {{"127.0.0.1"}});
+  auto client = MakeClient({.allowed_networks = {"127.0.0.0/8"}, .name_servers = names.address()});
+  for (const char* host : {"localhost", "tool.test", "TOOL.Test", "tool.test", "tool.test."}) {
+    CAPTURE(host);
+    const ClientResponse response = Call(*client, {.url = server.UrlOf(host)});
+    CHECK(response.network_error == "");
+    CHECK(response.status == 200);
+  }
+  CHECK(Call(*client, {.url = server.UrlOf("nowhere.test")}).error_class == "dns");
+}
+
+TEST_CASE("a name server that is silent about one host holds up no other", "[client]") {
+  SocketServer server(kOk);
+  FakeNameServer names;
+  names.Set("silent.test", {});
+  names.Set("tool.test", {{"127.0.0.1"}});
+  auto client = MakeClient({.allowed_networks = {"127.0.0.0/8"}, .name_servers = names.address()});
+  int silent = 0;
+  for (int i = 0; i < 50; ++i) {
+    client->Send(
+        {.url = server.UrlOf("silent.test"), .connect_timeout = std::chrono::milliseconds(200)},
+        [&](const ClientResponse& response) { silent += response.error_class == "dns" ? 1 : 0; });
+  }
+  for (int i = 0; i < 20; ++i) {
+    CHECK(Call(*client, {.url = server.UrlOf("tool.test")}).status == 200);
+  }
+  while (client->in_flight() > 0) client->Run(std::chrono::milliseconds(1000));
+  CHECK(silent == 50);
+  CHECK(names.asked("silent.test") <= 1);
+}
+
+TEST_CASE("the guard checks what a name leads to, each time it is connected", "[client]") {
+  SocketServer server(kOk);
+  FakeNameServer names;
+  names.Set("private.test", {{"10.255.255.1"}});
+  names.Set("metadata.test", {{"169.254.169.254"}});
+  names.Set("tool.test", {{"127.0.0.1"}});
+  auto client = MakeClient({.allowed_networks = {"127.0.0.0/8"}, .name_servers = names.address()});
+  const ClientResponse response = Call(*client, {.url = server.UrlOf("private.test")});
+  CHECK(response.error_class == "refused_address");
+  CHECK(response.refused_address == "10.255.255.1");
+  CHECK(Call(*client, {.url = server.UrlOf("metadata.test")}).error_class == "refused_address");
+  CHECK(Call(*client, {.url = server.UrlOf("tool.test")}).status == 200);
+
+  auto strict = MakeClient({.name_servers = names.address()});
+  CHECK(Call(*strict, {.url = server.UrlOf("tool.test")}).error_class == "refused_address");
+  CHECK(Call(*strict, {.url = server.UrlOf("localhost")}).error_class == "refused_address");
+}
+
+TEST_CASE("one request goes out framed by the client alone, and what was dropped is counted",
+          "[client]") {
+  SocketServer server(kOk);
+  telemetry::Metrics metrics;
+  auto client = MakeClient({.allowed_networks = {"127.0.0.0/8"}, .metrics = &metrics});
+  const ClientResponse response = Call(*client, {.url = server.Url(),
+                                                 .headers = {{"Content-Length", "0"},
+                                                             {"transfer-encoding", "chunked"},
+                                                             {"HOST", "evil.example"},
+                                                             {"Connection", "X-Secret"},
+                                                             {"content-type", "text/plain"},
+                                                             {"Content-Type", "application/json"}},
+                                                 .body = "GET /second HTTP/1.1\r\n\r\n"});
+  CHECK(response.status == 200);
+  REQUIRE(server.requests().size() == 1);
+  const std::string request = server.requests().at(0);
+  CHECK(request.find("Content-Length: 24\r\n") != std::string::npos);
+  CHECK(request.find("evil.example") == std::string::npos);
+  CHECK(request.find("chunked") == std::string::npos);
+  CHECK(request.find("onnection:") == std::string::npos);
+  CHECK(request.find("content-type: application/json\r\n") != std::string::npos);
+  CHECK(request.find("text/plain") == std::string::npos);
+  CHECK(metrics.Render().find("millrace_http_dropped_headers_total{header=\"host\"} 1") !=
+        std::string::npos);
 }
 
 TEST_CASE("Wake ends a running Run", "[client]") {

@@ -49,7 +49,8 @@ bool Set(CURLU* url, std::string_view text) {
 bool Read(CURLU* handle, Url* url) {
   url->text = Part(handle, CURLUPART_URL);
   url->scheme = Part(handle, CURLUPART_SCHEME);
-  url->host = Part(handle, CURLUPART_HOST);
+  url->host = Part(handle, CURLUPART_HOST, CURLU_PUNYCODE);
+  if (url->host.empty()) url->host = Part(handle, CURLUPART_HOST);
   Lower(&url->scheme);
   Lower(&url->host);
   if (url->host.size() > 2 && url->host.front() == '[') {

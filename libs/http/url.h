@@ -11,7 +11,7 @@ struct Url {
   std::string
       text;  // whole and normalised: numeric hosts as a.b.c.d, a path, what must be %-escaped is
   std::string scheme;  // lower case
-  std::string host;    // lower case; IPv6 without its brackets
+  std::string host;    // lower case, as name servers know it; IPv6 without its brackets
   uint16_t port = 0;
   bool literal = false;  // the host is an address, not a name
 
