@@ -7,7 +7,7 @@
 
 #include "libs/base/status.h"
 #include "libs/base/string_map.h"
-#include "libs/http/client.h"
+#include "libs/destination/exchange.h"
 #include "millrace/destination/v1/definition.pb.h"
 
 namespace millrace::destination {
@@ -46,6 +46,6 @@ enum class Verdict { kDelivered, kRetry, kAbort };
 
 /// What an answer means: 2xx delivered; 408, 429, 5xx and network faults are tried again, except an
 /// address that the outbound guard refuses; all else is final. The definition may refine statuses.
-Verdict Judge(const v1::Definition& definition, const http::ClientResponse& response);
+Verdict Judge(const v1::Definition& definition, const Answer& response);
 
 }  // namespace millrace::destination

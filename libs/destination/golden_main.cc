@@ -41,7 +41,7 @@ MapResult MapOne(Mapper& mapper, const Json& test) {
 }
 
 /// The request as JSON with the members that `expected` lists.
-Json ToJson(const http::ClientRequest& request, const Json& expected) {
+Json ToJson(const Prepared& request, const Json& expected) {
   Json out = {{"method", request.method}, {"url", request.url}};
   if (expected.contains("headers")) {
     out["headers"] = Json::object();
@@ -73,7 +73,7 @@ std::string CheckError(std::string_view message, const Json& part) {
 
 std::string CheckVerdict(const v1::Definition& definition, const Json& test) {
   static constexpr const char* kNames[] = {"delivered", "retry", "abort"};
-  http::ClientResponse response;
+  Answer response;
   response.status = test["response"].value("status", 0);
   response.network_error = test["response"].value("network_error", "");
   const std::string got = kNames[static_cast<int>(Judge(definition, response))];

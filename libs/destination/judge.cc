@@ -4,7 +4,7 @@
 
 namespace millrace::destination {
 
-Verdict Judge(const v1::Definition& definition, const http::ClientResponse& response) {
+Verdict Judge(const v1::Definition& definition, const Answer& response) {
   if (!response.network_error.empty()) {
     const bool never =
         response.error_class == "refused_address" || response.error_class == "invalid_request";

@@ -6,7 +6,7 @@ namespace millrace::destination {
 namespace {
 
 Verdict JudgeStatus(int status, const v1::Definition& definition = {}) {
-  http::ClientResponse response;
+  Answer response;
   response.status = status;
   return Judge(definition, response);
 }
@@ -26,12 +26,12 @@ TEST_CASE("statuses") {
 
 TEST_CASE("network faults") {
   for (const char* error_class : {"dns", "connect", "tls", "timeout", "protocol", "reset"}) {
-    http::ClientResponse response;
+    Answer response;
     response.network_error = "it failed";
     response.error_class = error_class;
     CHECK(Judge({}, response) == Verdict::kRetry);
   }
-  http::ClientResponse refused;
+  Answer refused;
   refused.network_error = "10.0.0.1 is a private address";
   refused.error_class = "refused_address";
   CHECK(Judge({}, refused) == Verdict::kAbort);

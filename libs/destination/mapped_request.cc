@@ -82,7 +82,7 @@ Status SetText(ondemand::value value, std::string_view where, std::string* out) 
 }
 
 struct Parts {
-  http::ClientRequest request;
+  Prepared request;
   std::string query;
   std::string_view content_type;
   Credentials credentials;
@@ -183,7 +183,7 @@ Status TakeCredentials(ondemand::value value, Credentials* credentials) {
 
 Status TakeField(std::string_view key, ondemand::value value, std::string_view event,
                  Parts* parts) {
-  http::ClientRequest& request = parts->request;
+  Prepared& request = parts->request;
   if (key == "method") return SetText(value, key, &request.method);
   if (key == "url") return SetText(value, key, &request.url);
   if (key == "query") {
@@ -222,7 +222,7 @@ void AppendQuery(std::string_view query, std::string* url) {
 /// What is configured goes to the configured origin; a header of the request itself goes before.
 void AddCredentials(Parts* parts) {
   const Credentials& credentials = parts->credentials;
-  http::ClientRequest& request = parts->request;
+  Prepared& request = parts->request;
   if (!credentials.given) return;
   if (!HasOrigin(request.url, credentials.origins)) {
     if (credentials.in_url) RemoveUser(&request.url);
@@ -237,7 +237,7 @@ void AddCredentials(Parts* parts) {
 }
 
 Status Finish(Parts* parts) {
-  http::ClientRequest& request = parts->request;
+  Prepared& request = parts->request;
   if (!(request.url.starts_with("https://") || request.url.starts_with("http://")) ||
       HasControl(request.url) || request.url.find(' ') != std::string::npos) {
     return Wrong("'url' is not an http or https URL");
@@ -256,8 +256,7 @@ Status Finish(Parts* parts) {
   return OkStatus();
 }
 
-Status DecodeOne(ondemand::value value, std::string_view event,
-                 std::vector<http::ClientRequest>* requests) {
+Status DecodeOne(ondemand::value value, std::string_view event, std::vector<Prepared>* requests) {
   ondemand::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return Wrong("it is not an object");
   Parts parts;
@@ -278,7 +277,7 @@ Status DecodeOne(ondemand::value value, std::string_view event,
 }  // namespace
 
 Status RequestDecoder::Decode(std::string* output, std::string_view event,
-                              std::vector<http::ClientRequest>* requests) {
+                              std::vector<Prepared>* requests) {
   const size_t size = output->size();
   output->reserve(size + simdjson::SIMDJSON_PADDING);
   ondemand::document document;

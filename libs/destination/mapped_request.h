@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "libs/base/status.h"
-#include "libs/http/client.h"
+#include "libs/destination/exchange.h"
 
 namespace millrace::destination {
 
@@ -22,8 +22,7 @@ class RequestDecoder {
   /// the origins (https://host[:port], https://*.host, or a URL for its own); else they are left
   /// out, and with `in_url` the URL's user and password too. kInvalidArgument says what is wrong
   /// with it. `output` may grow for the parser.
-  Status Decode(std::string* output, std::string_view event,
-                std::vector<http::ClientRequest>* requests);
+  Status Decode(std::string* output, std::string_view event, std::vector<Prepared>* requests);
 
  private:
   simdjson::ondemand::parser parser_;

@@ -6,7 +6,7 @@ namespace millrace::destination {
 namespace {
 
 struct Decoded {
-  std::vector<http::ClientRequest> requests;
+  std::vector<Prepared> requests;
   std::string error;
 };
 
@@ -30,15 +30,15 @@ TEST_CASE("bodies of each kind") {
                decoded.requests[4]);
   CHECK(json.method == "POST");
   CHECK(json.body == R"({"a":[1,"\ud800"]})");
-  CHECK(json.headers == http::Headers{{"content-type", "application/json"}});
+  CHECK(json.headers == Headers{{"content-type", "application/json"}});
   CHECK(form.method == "PUT");
   CHECK(form.url == "http://a/?x=1&q=%C3%A4#f");
   CHECK(form.body == "a%20b=c%26d&n=1.5&t=true");
-  CHECK(form.headers == http::Headers{{"content-type", "application/x-www-form-urlencoded"}});
+  CHECK(form.headers == Headers{{"content-type", "application/x-www-form-urlencoded"}});
   CHECK(raw.body == "EVENT");
-  CHECK(raw.headers == http::Headers{{"Content-Type", "text/x"}});
+  CHECK(raw.headers == Headers{{"Content-Type", "text/x"}});
   CHECK(text.body == "te\"xt");
-  CHECK(typed.headers == http::Headers{{"Content-Type", "application/vnd"}});
+  CHECK(typed.headers == Headers{{"Content-Type", "application/vnd"}});
   CHECK(typed.body == "1");
 }
 

@@ -9,7 +9,7 @@
 
 #include "libs/base/bytes.h"
 #include "libs/base/status.h"
-#include "libs/http/client.h"
+#include "libs/destination/exchange.h"
 
 namespace millrace::destination {
 
@@ -25,7 +25,7 @@ struct MapInput {
 /// What became of one MapInput: requests in the order to be sent; no request and no error: the
 /// mapping declined the event (filtered).
 struct MapResult {
-  std::vector<http::ClientRequest> requests;
+  std::vector<Prepared> requests;
   std::string error;  // not empty: the event cannot be mapped; goes to the dead letters
   std::string stack;
   bool engine_fault = false;  // the script worker died or timed out on it; may be tried again

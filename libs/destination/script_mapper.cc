@@ -26,7 +26,7 @@ MapResult ToResult(script::CallOutput output, std::string_view event, Shared* sh
         result.requests.clear();
         result.error = Message(status);
       } else if (shared->timeout.count() > 0) {
-        for (http::ClientRequest& request : result.requests) request.timeout = shared->timeout;
+        for (Prepared& request : result.requests) request.timeout = shared->timeout;
       }
       return result;
     }

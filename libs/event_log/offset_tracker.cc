@@ -66,47 +66,48 @@ uint64_t OffsetTracker::Add(int64_t offset, bool* done) {
   const auto after = std::ranges::upper_bound(restored_, offset, {},
                                               [](const auto& range) { return range.first; });
   *done = after != restored_.begin() && offset < std::prev(after)->second;
-  entries_.push_back({offset, false});
-  ++unfinished_;
+  if (!unfinished_.empty() && unfinished_.rbegin()->second == next_) {
+    unfinished_.rbegin()->second = offset;
+  }
   next_ = offset + 1;
-  const uint64_t ticket = first_ticket_ + entries_.size() - 1;
-  if (*done) Finish(ticket);
-  return ticket;
+  if (*done) {
+    changed_ = true;
+  } else {
+    unfinished_.emplace_hint(unfinished_.end(), offset, next_);
+  }
+  return static_cast<uint64_t>(offset);
 }
 
 void OffsetTracker::Finish(uint64_t ticket) {
-  MR_CHECK(ticket >= first_ticket_ && ticket - first_ticket_ < entries_.size());
-  Entry& entry = entries_[ticket - first_ticket_];
-  MR_CHECK(!entry.finished);
-  entry.finished = true;
-  --unfinished_;
+  MR_CHECK(unfinished_.erase(static_cast<int64_t>(ticket)) == 1);
   changed_ = true;
-  while (!entries_.empty() && entries_.front().finished) {
-    entries_.pop_front();
-    ++first_ticket_;
-  }
 }
 
 int64_t OffsetTracker::committed() const {
-  return entries_.empty() ? next_ : entries_.front().offset;
+  return unfinished_.empty() ? next_ : unfinished_.begin()->first;
 }
 
 std::string OffsetTracker::Encode() const {
   const int64_t base = committed();
   std::string runs;
-  int64_t at = base;  // end of the runs written
-  bool finished = false;
+  int64_t at = base;   // end of the runs written
+  int64_t end = base;  // of the unfinished run that goes on
   const auto flush = [&](int64_t to) {
     PutVarint(static_cast<uint64_t>(to - at), &runs);
     at = to;
-    finished = !finished;
   };
-  for (const Entry& entry : entries_) {
-    // An offset without a record (the log's own marks) counts as the run before it.
-    if (entry.finished != finished) flush(entry.offset);
-    if (runs.size() > kMaxRawBytes) break;
+  for (const auto& [offset, until] : unfinished_) {
+    if (offset > end) {
+      flush(end);
+      flush(offset);
+      if (runs.size() > kMaxRawBytes) break;
+    }
+    end = until;
   }
-  if (finished) flush(next_);
+  if (runs.size() <= kMaxRawBytes && next_ > end) {
+    flush(end);
+    flush(next_);
+  }
   const int64_t span = next_ - base;
   if (runs.size() * 8 <= static_cast<size_t>(span) || span > kSafeSpan + 1600) {
     while (runs.size() > kMaxRawBytes) {
@@ -116,17 +117,22 @@ std::string OffsetTracker::Encode() const {
     }
     return runs.empty() ? "" : "r" + EncodeBase64(runs);
   }
-  std::string bits(static_cast<size_t>((span + 7) / 8), '\0');
-  for (const Entry& entry : entries_) {
-    if (!entry.finished) continue;
-    const auto i = static_cast<size_t>(entry.offset - base);
-    bits[i / 8] = static_cast<char>(static_cast<uint8_t>(bits[i / 8]) | (1u << (i % 8)));
+  std::string bits(static_cast<size_t>((span + 7) / 8), '\xff');
+  const auto clear = [&](int64_t offset) {
+    const auto i = static_cast<size_t>(offset - base);
+    bits[i / 8] = static_cast<char>(static_cast<uint8_t>(bits[i / 8]) & ~(1u << (i % 8)));
+  };
+  for (const auto& unfinished : unfinished_) clear(unfinished.first);
+  // What comes later is not finished.
+  for (int64_t offset = next_; offset < base + static_cast<int64_t>(bits.size()) * 8; ++offset) {
+    clear(offset);
   }
   return "b" + EncodeBase64(bits);
 }
 
 std::string OffsetTracker::Metadata() const {
-  return unfinished_ == entries_.size() ? "" : Encode();
+  const std::string note = Encode();
+  return note.size() > 1 ? note : "";
 }
 
 bool OffsetTracker::RoomForMore() const {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,7 +12,7 @@ namespace millrace::event_log {
 /// Says up to where a partition is done when its records finish out of order, and which records
 /// beyond that point are done too, so that a restart does not send them again.
 ///
-/// A value of one partition; one thread.
+/// Its memory grows with the unfinished records only. A value of one partition; one thread.
 class OffsetTracker {
  public:
   /// Metadata never grows beyond this (the log takes 4,000 bytes).
@@ -35,22 +35,17 @@ class OffsetTracker {
   bool RoomForMore() const;
   /// Of the records from the committed offset on, those that were finished before the restart.
   int64_t FinishedBeyond() const;
-  size_t unfinished() const { return unfinished_; }
+  size_t unfinished() const { return unfinished_.size(); }
   /// False when no commit is due: nothing changed since MarkCommitted.
   bool changed() const { return changed_; }
   void MarkCommitted() { changed_ = false; }
 
  private:
-  struct Entry {
-    int64_t offset = 0;
-    bool finished = false;
-  };
   std::string Encode() const;
 
-  std::deque<Entry> entries_;
-  uint64_t first_ticket_ = 0;
+  // By offset; the value is where the next record begins, as the log leaves some offsets out.
+  std::map<int64_t, int64_t> unfinished_;
   int64_t next_ = -1;  // the offset after the last record added
-  size_t unfinished_ = 0;
   bool changed_ = false;
   std::vector<std::pair<int64_t, int64_t>> restored_;  // finished before the restart, [from, to)
 };

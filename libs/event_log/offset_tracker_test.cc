@@ -98,6 +98,7 @@ TEST_CASE("OffsetTracker holds one stuck record before very many finished ones",
   for (int64_t offset = 1; offset < 300'000; ++offset) tracker.Finish(AddOpen(tracker, offset));
   CHECK(tracker.RoomForMore());
   CHECK(tracker.Metadata().size() < 20);
+  CHECK(tracker.unfinished() == 1);  // of which alone it keeps a note
 }
 
 TEST_CASE("OffsetTracker survives metadata of others", "[offset_tracker]") {

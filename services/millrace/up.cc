@@ -16,6 +16,7 @@
 #include "libs/service/run.h"
 #include "libs/telemetry/metrics.h"
 #include "libs/transformation/runtime.h"
+#include "libs/transports/http/http_transport.h"
 #include "libs/warehouses/registry.h"
 #include "services/control-plane/control_plane.h"
 #include "services/gateway/gateway.h"
@@ -115,6 +116,7 @@ Status Run(const ProcessSettings& given) {
     script_settings.workers = static_cast<int>(settings.script_workers());
   }
   MR_ASSIGN_OR_RETURN(const auto scripts, script::WorkerPool::Start(script_settings));
+  const auto& allowed = settings.router().allowed_networks();
   MR_ASSIGN_OR_RETURN(
       const auto router,
       router::Router::Create(settings.router(),
@@ -124,6 +126,8 @@ Status Run(const ProcessSettings& given) {
                               .workspace = control_plane->config(),
                               .types = {.find = destination::DefinitionsOf(catalogue),
                                         .make_mapper = destination::MappersOf(catalogue, *scripts)},
+                              .make_transport = transports::HttpTransports(
+                                  {.allowed_networks = {allowed.begin(), allowed.end()}}),
                               .destination_partitions = destination_partitions}));
 
   const auto warehouses = warehouses::All();

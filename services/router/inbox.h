@@ -5,7 +5,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "libs/base/mutex.h"
-#include "libs/http/client.h"
+#include "libs/delivery/transport.h"
 
 namespace millrace::router {
 
@@ -15,12 +15,12 @@ using Task = absl::AnyInvocable<void()>;
 /// gone finds it closed. Thread-safe.
 class Inbox {
  public:
-  explicit Inbox(http::Client* client) : client_(client) {}
+  explicit Inbox(delivery::Transport* transport) : transport_(transport) {}
   /// Drops `task` once the inbox is closed.
   void Post(Task task) {
     MutexLock lock(mu_);
-    if (client_ == nullptr) return;
-    if (tasks_.empty()) client_->Wake();
+    if (transport_ == nullptr) return;
+    if (tasks_.empty()) transport_->Wake();
     tasks_.push_back(std::move(task));
   }
   std::vector<Task> Take() {
@@ -30,13 +30,13 @@ class Inbox {
   void Close() {
     std::vector<Task> dropped;
     MutexLock lock(mu_);
-    client_ = nullptr;
+    transport_ = nullptr;
     dropped.swap(tasks_);
   }
 
  private:
   Mutex mu_;
-  http::Client* client_ ABSL_GUARDED_BY(mu_);
+  delivery::Transport* transport_ ABSL_GUARDED_BY(mu_);
   std::vector<Task> tasks_ ABSL_GUARDED_BY(mu_);
 };
 

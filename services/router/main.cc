@@ -5,6 +5,7 @@
 #include "libs/script/worker.h"
 #include "libs/service/open_log.h"
 #include "libs/service/process.h"
+#include "libs/transports/http/http_transport.h"
 #include "services/router/router.h"
 
 namespace millrace {
@@ -21,6 +22,7 @@ Status Run(service::Process& process) {
   MR_RETURN_IF_ERROR(process.Watch());
   const auto& log_settings = process.settings().event_log();
   MR_RETURN_IF_ERROR(service::EnsureSharedTopics(process.log(), log_settings));
+  const auto& allowed = process.settings().router().allowed_networks();
   MR_ASSIGN_OR_RETURN(
       const auto router,
       router::Router::Create(
@@ -31,6 +33,8 @@ Status Run(service::Process& process) {
            .workspace = process.workspace(),
            .types = {.find = destination::DefinitionsOf(catalogue),
                      .make_mapper = destination::MappersOf(catalogue, *scripts)},
+           .make_transport =
+               transports::HttpTransports({.allowed_networks = {allowed.begin(), allowed.end()}}),
            .instance = process.instance(),
            .destination_partitions = service::DestinationPartitions(log_settings)}));
   MR_RETURN_IF_ERROR(router->Start());

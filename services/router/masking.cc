@@ -40,7 +40,7 @@ bool IsCredential(std::string_view name) {
   return false;
 }
 
-void PutHeaders(const http::Headers& headers, const std::vector<std::string>& secrets,
+void PutHeaders(const destination::Headers& headers, const std::vector<std::string>& secrets,
                 google::protobuf::Map<std::string, std::string>* out) {
   for (const auto& [name, value] : headers) {
     (*out)[name] = IsCredential(name) ? "***" : Mask(value, secrets);
@@ -84,8 +84,8 @@ std::vector<std::string> SecretsOf(const destination::v1::Definition& definition
   return secrets;
 }
 
-delivery::v1::HttpExchange MaskedExchange(const http::ClientRequest& request,
-                                          const http::ClientResponse& response,
+delivery::v1::HttpExchange MaskedExchange(const destination::Prepared& request,
+                                          const destination::Answer& response,
                                           const std::vector<std::string>& secrets) {
   delivery::v1::HttpExchange exchange;
   exchange.set_method(request.method);

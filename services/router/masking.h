@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "libs/http/client.h"
+#include "libs/destination/exchange.h"
 #include "millrace/delivery/v1/delivery.pb.h"
 #include "millrace/destination/v1/definition.pb.h"
 
@@ -17,8 +17,8 @@ std::vector<std::string> SecretsOf(const destination::v1::Definition& definition
 
 /// Request and answer as they may be stored and shown: secrets and credentials masked, bodies cut
 /// to 10 KiB.
-delivery::v1::HttpExchange MaskedExchange(const http::ClientRequest& request,
-                                          const http::ClientResponse& response,
+delivery::v1::HttpExchange MaskedExchange(const destination::Prepared& request,
+                                          const destination::Answer& response,
                                           const std::vector<std::string>& secrets);
 
 }  // namespace millrace::router

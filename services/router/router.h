@@ -9,6 +9,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/status.h"
 #include "libs/config/config_source.h"
+#include "libs/delivery/transport.h"
 #include "libs/destination/mapper.h"
 #include "libs/event_log/event_log.h"
 #include "libs/telemetry/metrics.h"
@@ -32,6 +33,8 @@ struct Deps {
   telemetry::Metrics& metrics;
   config::ConfigSource& workspace;
   DestinationTypes types;
+  /// One for each worker.
+  std::function<StatusOr<std::unique_ptr<delivery::Transport>>()> make_transport;
   std::string instance = "router-0";  // unique among routers, stable over restarts
   int destination_partitions = 4;     // of a topic that is not there yet
 };

@@ -16,6 +16,7 @@
 #include "libs/event_log/local/local_log.h"
 #include "libs/http/server.h"
 #include "libs/pipeline/topology.h"
+#include "libs/transports/http/http_transport.h"
 #include "millrace/accounting/v1/accounting.pb.h"
 #include "millrace/delivery/v1/delivery.pb.h"
 
@@ -111,7 +112,6 @@ class Bench {
     appender_ = *std::move(appender);
     definition_.set_type("WEBHOOK");
     definition_.set_idempotency_header("Idempotency-Key");
-    settings_.add_allowed_networks("127.0.0.0/8");
     settings_.set_retry_initial_ms(2);
     settings_.set_retry_max_ms(20);
   }
@@ -155,11 +155,14 @@ class Bench {
       return StatusOr<std::shared_ptr<destination::Mapper>>(
           std::make_shared<TextMapper>(destination.config_json()));
     };
-    auto router = Router::Create(settings_, {.log = *log_,
-                                             .clock = SystemClock(),
-                                             .metrics = metrics_,
-                                             .workspace = *source_,
-                                             .types = std::move(types)});
+    auto router = Router::Create(
+        settings_,
+        {.log = *log_,
+         .clock = SystemClock(),
+         .metrics = metrics_,
+         .workspace = *source_,
+         .types = std::move(types),
+         .make_transport = transports::HttpTransports({.allowed_networks = {"127.0.0.0/8"}})});
     REQUIRE(router.ok());
     router_ = *std::move(router);
     REQUIRE(router_->Start().ok());

@@ -26,7 +26,7 @@ struct MapArguments {
   std::string config;
 };
 
-std::string RequestLine(const http::ClientRequest& request) {
+std::string RequestLine(const destination::Prepared& request) {
   Json headers = Json::object();
   for (const auto& [name, value] : request.headers) headers[name] = value;
   Json line = {{"method", request.method}, {"url", request.url}, {"headers", headers}};
@@ -56,7 +56,7 @@ bool MapLine(destination::Mapper& mapper, std::string line, int number) {
   });
   bool good = true;
   for (const destination::MapResult& result : results.get()) {
-    for (const http::ClientRequest& request : result.requests) Print(RequestLine(request));
+    for (const destination::Prepared& request : result.requests) Print(RequestLine(request));
     if (result.error.empty()) continue;
     std::cerr << "millrace: line " << number << ": " << result.error << "\n" << result.stack;
     good = false;

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/base/clock.h"
+#include "libs/destination/exchange.h"
+#include "millrace/delivery/v1/delivery.pb.h"
+
+namespace millrace::router {
+
+class PartitionWindow;
+struct Delivery;
+using DeliveryPtr = std::shared_ptr<Delivery>;
+
+/// Deliveries that wait for a time of theirs, the first due in front.
+using RetryQueue = std::multimap<MonotonicTime, DeliveryPtr>;
+
+/// One event on its way to one destination. Shared by its window and whoever works on it; the
+/// worker's thread alone changes it.
+struct Delivery {
+  std::shared_ptr<PartitionWindow> window;  // of the partition it was read from
+  std::string bytes;                        // its own copy: key, then event
+  std::string_view key;
+  std::string_view event;
+  delivery::v1::DeliveryMeta meta;
+  int64_t offset = 0;
+  uint64_t ticket = 0;  // of the window's tracker
+  int64_t appended_at_us = 0;
+  bool ordered = true;
+  Delivery* next_of_key = nullptr;
+
+  std::vector<destination::Prepared> requests;
+  size_t next_request = 0;  // those before it are delivered
+  uint64_t mapped_by = 0;   // Target::version then
+  uint32_t attempts = 0;
+  uint32_t engine_faults = 0;
+  RetryQueue::iterator retry;  // valid while waits_for_retry
+  bool waits_for_retry = false;
+};
+
+}  // namespace millrace::router
