@@ -65,6 +65,14 @@ class ServerImpl final : public Server {
 
   uint16_t port() const override { return port_; }
 
+  ServerStats Stats() const override {
+    return {.connections = shared_->connections.load(),
+            .buffered_bytes = shared_->buffered_bytes.load(),
+            .refused = shared_->refused.load(),
+            .closed_for_room = shared_->closed_for_room.load(),
+            .accept_failures = shared_->accept_failures.load()};
+  }
+
   void Stop(std::chrono::milliseconds deadline) override {
     for (const auto& loop : loops_) loop->Stop(deadline);
     for (std::thread& thread : threads_) thread.join();

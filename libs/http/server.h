@@ -33,6 +33,7 @@ struct Response {
   int status = 200;
   Headers headers;
   std::string body;
+  Bytes shared = {};  // sent after `body` and not copied: for what many clients get
 };
 
 /// Writes a long answer piece by piece (chunked). Any thread.
@@ -74,11 +75,30 @@ struct ServerOptions {
   size_t max_header_bytes = 32 << 10;
   size_t max_target_bytes = 8 << 10;
   size_t max_body_bytes = 4'000 << 10;
+  /// Beyond it connections that wait for a request are closed, the oldest first, to make room for
+  /// new ones; when there is none of them, new ones get a 503.
   size_t max_connections = 20'000;
+  /// The same from this file descriptor on: what is above is left to the process's files. 0: none.
+  int first_reserved_descriptor = 0;
   size_t max_buffered_bytes = 256 << 20;  // of request bodies over all connections; beyond it 503
   std::chrono::milliseconds header_timeout{10'000};
   std::chrono::milliseconds body_timeout{30'000};
   std::chrono::milliseconds idle_timeout{75'000};
+  std::chrono::milliseconds write_timeout{30'000};  // for the client to read what is due to it
+  /// Whether the connection's next requests may be handled before this one is answered, for
+  /// requests with small answers. Any other is alone: the next one is handled when its answer has
+  /// been sent, so that a client which does not read cannot pile up answers here. None: all are
+  /// alone.
+  std::function<bool(const Request&)> pipelined = nullptr;
+};
+
+/// How a server is doing.
+struct ServerStats {
+  size_t connections = 0;
+  size_t buffered_bytes = 0;     // of request bodies
+  uint64_t refused = 0;          // connections for which there was no room
+  uint64_t closed_for_room = 0;  // connections closed to make room for others
+  uint64_t accept_failures = 0;  // e.g. out of descriptors
 };
 
 /// Owned by main. Start listens; Stop refuses new connections, lets running requests end until the
@@ -88,6 +108,8 @@ class Server {
   static StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Handler handler);
   virtual ~Server() = default;
   virtual uint16_t port() const = 0;
+  /// Any thread.
+  virtual ServerStats Stats() const = 0;
   virtual void Stop(std::chrono::milliseconds deadline) = 0;
 };
 

@@ -1,10 +1,8 @@
 #include "libs/http/server_connection.h"
 
-#include <boost/asio/write.hpp>
-#include <fmt/format.h>
+#include <boost/asio/post.hpp>
 
-#include "libs/base/backoff.h"
-#include "libs/http/reason_phrase.h"
+#include <algorithm>
 
 namespace millrace::http {
 namespace {
@@ -13,8 +11,10 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 
 constexpr size_t kMaxPipelined = 64;
-constexpr std::chrono::seconds kLinger{2};
-constexpr std::chrono::seconds kWriteTimeout{30};
+// Read at once of what is no body, so that requests which wait their turn hold little memory ...
+constexpr size_t kReadOfHeads = 64 << 10;
+// ... and of a connection whose next request has to wait: only to learn when the client goes.
+constexpr size_t kReadWhileBlocked = 16 << 10;
 
 // The bytes of a request, which count against the server's budget until the last slice has gone.
 struct Body {
@@ -38,13 +38,14 @@ Connection::Connection(std::shared_ptr<Loop> loop, tcp::socket socket, std::stri
 Connection::~Connection() = default;
 
 void Connection::Start() {
+  since_ = loop_->now();
   read_deadline_ = loop_->now() + loop_->shared().options.header_timeout;
   ArmRead();
 }
 
 void Connection::ArmRead() {
   if (reading_ || end_of_input_ || phase_ == Phase::kClosed) return;
-  if (phase_ != Phase::kLingering && (last_request_ || slots_.size() >= kMaxPipelined)) return;
+  if (phase_ != Phase::kLingering && (last_request_ || (Blocked() && HasPending()))) return;
   reading_ = true;
   socket_.async_wait(tcp::socket::wait_read,
                      [self = shared_from_this()](boost::system::error_code error) {
@@ -54,17 +55,25 @@ void Connection::ArmRead() {
                      });
 }
 
+bool Connection::Blocked() const {
+  return alone_ || slots_.size() >= kMaxPipelined;
+}
+
 void Connection::OnReadable() {
   loop_->UpdateNow();
   std::string& buffer = loop_->read_buffer();
+  const size_t most = Blocked()                ? kReadWhileBlocked
+                      : phase_ == Phase::kHead ? kReadOfHeads
+                                               : buffer.size();
   boost::system::error_code error;
-  const size_t size = socket_.read_some(asio::buffer(buffer), error);
+  const size_t size = socket_.read_some(asio::buffer(buffer.data(), most), error);
   if (error == asio::error::would_block || error == asio::error::interrupted) return ArmRead();
   if (error) {
     // The client may have closed its half only; what it asked for is still answered.
     end_of_input_ = true;
-    last_request_ = true;
-    if (error != asio::error::eof || (slots_.empty() && !writing_) || phase_ == Phase::kLingering)
+    if (!stalled_) last_request_ = true;
+    const bool owes = !slots_.empty() || writing_ || stalled_;
+    if (error != asio::error::eof || !owes || phase_ == Phase::kLingering)
       Close();
     else
       read_deadline_ = SteadyTime::max();
@@ -79,27 +88,57 @@ void Connection::OnReadable() {
 void Connection::Consume(std::string_view arrived) {
   consuming_ = true;
   std::string joined;
-  if (!pending_in_.empty()) {
+  if (HasPending()) {
     joined.swap(pending_in_);
     joined += arrived;
-    arrived = joined;
+    arrived = std::string_view(joined).substr(std::exchange(pending_from_, 0));
   }
-  const bool fresh = phase_ == Phase::kHead && finder_.size() == 0 && joined.empty();
-  if (fresh) read_deadline_ = loop_->now() + loop_->shared().options.header_timeout;
-  while (!arrived.empty() && !last_request_ && slots_.size() < kMaxPipelined) {
+  const bool fresh = phase_ == Phase::kHead && finder_.size() == 0 && joined.empty() && !Blocked();
+  if (fresh) {
+    since_ = loop_->now();
+    read_deadline_ = since_ + loop_->shared().options.header_timeout;
+  }
+  while (!arrived.empty() && !last_request_ && !Blocked()) {
     const size_t used = phase_ == Phase::kHead ? ConsumeHead(arrived) : ConsumeBody(arrived);
     arrived.remove_prefix(used);
     if (used == 0) break;
   }
   if (!last_request_ && phase_ != Phase::kClosed) {
-    pending_in_.assign(arrived);
-    stalled_ = slots_.size() >= kMaxPipelined;
+    KeepPending(arrived, std::move(joined));
+    stalled_ = Blocked() && HasPending();
   }
   consuming_ = false;
-  if (phase_ == Phase::kHead && pending_in_.empty() && slots_.empty()) {
-    read_deadline_ = loop_->now() + loop_->shared().options.idle_timeout;
+  if (phase_ == Phase::kHead && !HasPending() && slots_.empty()) {
+    since_ = loop_->now();
+    read_deadline_ = since_ + loop_->shared().options.idle_timeout;
   }
   Flush();
+}
+
+// `rest` may be the end of `joined`, which then is not copied.
+void Connection::KeepPending(std::string_view rest, std::string joined) {
+  if (rest.empty()) {
+    pending_in_ = std::string();
+    pending_from_ = 0;
+  } else if (joined.empty()) {
+    pending_in_.assign(rest);
+    pending_from_ = 0;
+  } else {
+    pending_from_ = joined.size() - rest.size();
+    pending_in_ = std::move(joined);
+  }
+}
+
+// Goes on with what waited for answers, after a turn for the other connections.
+void Connection::ConsumeOn() {
+  if (std::exchange(resuming_, true)) return;
+  asio::post(loop_->io(), [self = shared_from_this()] {
+    self->resuming_ = false;
+    if (self->phase_ == Phase::kClosed || !self->stalled_) return;
+    self->stalled_ = false;
+    self->loop_->UpdateNow();
+    self->Consume({});
+  });
 }
 
 // Both answer how many bytes they took; 0: more must come first.
@@ -132,7 +171,8 @@ size_t Connection::ConsumeHead(std::string_view text) {
   if (!head_.chunked && head_.content_length == 0) return Dispatch(), size;
   phase_ = Phase::kBody;
   chunks_ = ChunkDecoder();
-  read_deadline_ = loop_->now() + options.body_timeout;
+  since_ = loop_->now();
+  read_deadline_ = since_ + options.body_timeout;
   continue_due_ = head_.expect_continue && text.size() == size;
   return size;
 }
@@ -185,174 +225,10 @@ void Connection::Dispatch() {
   }
   phase_ = Phase::kHead;
   read_deadline_ = SteadyTime::max();
+  const auto& pipelined = loop_->shared().options.pipelined;
+  alone_ = pipelined == nullptr || !pipelined(head_.request);
   const Handler& handler = loop_->shared().handler;
   handler(std::move(head_.request), Responder(NewExchange(shared_from_this(), sequence)));
-}
-
-void Connection::Refuse(const Refusal& refusal) {
-  last_request_ = true;
-  pending_in_.clear();
-  body_ = std::string();
-  Slot& slot = slots_.emplace_back();
-  slot.close = true;
-  slot.done = true;
-  Response response{refusal.status, {{"Content-Type", "text/plain; charset=utf-8"}}, {}};
-  if (refusal.status == 503)
-    response.headers.emplace_back("Retry-After", std::to_string(1 + FastRandom() % 3));
-  response.body = std::string(refusal.reason) + "\n";
-  AppendHead(response, slot, false);
-  slot.out += response.body;
-}
-
-void Connection::AppendHead(const Response& response, Slot& slot, bool chunked) {
-  std::string& out = slot.out;
-  out += "HTTP/1.1 ";
-  out += std::to_string(response.status);
-  out += ' ';
-  out += ReasonPhrase(response.status);
-  out += "\r\n";
-  out += loop_->DateLine();
-  for (const auto& [name, value] : response.headers) {
-    out += name;
-    out += ": ";
-    out += value;
-    out += "\r\n";
-  }
-  if (chunked) {
-    out += "Transfer-Encoding: chunked\r\n";
-  } else if (slot.queued == nullptr && response.status != 204 && response.status != 304) {
-    out += "Content-Length: ";
-    out += std::to_string(response.body.size());
-    out += "\r\n";
-  }
-  if (loop_->stopping()) slot.close = true;
-  if (slot.close)
-    out += "Connection: close\r\n";
-  else if (slot.http_1_0)
-    out += "Connection: keep-alive\r\n";
-  out += "\r\n";
-}
-
-void Connection::Complete(Completion& completion) {
-  using Kind = Completion::Kind;
-  const uint64_t index = completion.sequence - first_slot_;
-  if (phase_ == Phase::kClosed || completion.sequence < first_slot_ || index >= slots_.size() ||
-      slots_[index].done) {
-    if (completion.gone != nullptr) completion.gone->store(true);
-    return;
-  }
-  Slot& slot = slots_[index];
-  switch (completion.kind) {
-    case Kind::kResponse:
-      AppendHead(completion.response, slot, false);
-      if (!slot.head_only) slot.out += completion.response.body;
-      slot.done = true;
-      break;
-    case Kind::kStreamHead:
-      slot.queued = completion.queued;
-      slot.gone = completion.gone;
-      if (slot.http_1_0) slot.close = true;
-      AppendHead(completion.response, slot, !slot.http_1_0);
-      break;
-    case Kind::kStreamData:
-      if (slot.head_only) {
-        slot.queued->fetch_sub(completion.response.body.size());
-        break;
-      }
-      if (!slot.http_1_0) slot.out += fmt::format("{:x}\r\n", completion.response.body.size());
-      slot.out += completion.response.body;
-      if (!slot.http_1_0) slot.out += "\r\n";
-      slot.stream_bytes += completion.response.body.size();
-      break;
-    case Kind::kStreamEnd:
-      if (!slot.http_1_0 && !slot.head_only) slot.out += "0\r\n\r\n";
-      slot.done = true;
-      break;
-  }
-}
-
-void Connection::Flush() {
-  if (consuming_ || writing_ || phase_ == Phase::kClosed || phase_ == Phase::kLingering) return;
-  bool finished = false;
-  while (!slots_.empty() && !finished) {
-    Slot& slot = slots_.front();
-    if (out_.empty())
-      out_.swap(slot.out);
-    else
-      out_ += slot.out;
-    slot.out.clear();
-    if (slot.stream_bytes > 0) {
-      if (credit_ != slot.queued) ReturnCredit();
-      credit_ = slot.queued;
-      credit_bytes_ += std::exchange(slot.stream_bytes, 0);
-    }
-    if (!slot.done) break;
-    finished = slot.close;
-    slots_.pop_front();
-    ++first_slot_;
-  }
-  if (finished) {
-    last_request_ = true;
-    slots_.clear();
-  }
-  if (continue_due_ && slots_.empty() && !finished) {
-    continue_due_ = false;
-    out_ += "HTTP/1.1 100 Continue\r\n\r\n";
-  }
-  if (!out_.empty()) return Write();
-  AfterWrite();
-}
-
-void Connection::Write() {
-  boost::system::error_code error;
-  const size_t sent = socket_.write_some(asio::buffer(out_), error);
-  if (error && error != asio::error::would_block) return Close();
-  if (!error && sent == out_.size()) {
-    out_.clear();
-    return AfterWrite();
-  }
-  writing_ = true;
-  write_deadline_ = loop_->now() + kWriteTimeout;
-  out_sent_ = error ? 0 : sent;
-  asio::async_write(socket_, asio::buffer(out_.data() + out_sent_, out_.size() - out_sent_),
-                    [self = shared_from_this()](boost::system::error_code failure, size_t) {
-                      self->writing_ = false;
-                      self->write_deadline_ = SteadyTime::max();
-                      if (self->phase_ == Phase::kClosed) return;
-                      if (failure) return self->Close();
-                      self->out_ = std::string();
-                      self->Flush();
-                    });
-}
-
-void Connection::ReturnCredit() {
-  if (credit_ != nullptr) credit_->fetch_sub(std::exchange(credit_bytes_, 0));
-  credit_.reset();
-}
-
-void Connection::AfterWrite() {
-  ReturnCredit();
-  if (stalled_ && !last_request_ && slots_.size() < kMaxPipelined) {
-    stalled_ = false;
-    return Consume({});
-  }
-  if (!slots_.empty()) return ArmRead();
-  if (last_request_ || end_of_input_) {
-    if (end_of_input_) return Close();
-    // Closing with unread input would reset the connection and lose the answer.
-    boost::system::error_code ignored;
-    socket_.shutdown(tcp::socket::shutdown_send, ignored);
-    phase_ = Phase::kLingering;
-    read_deadline_ = loop_->now() + kLinger;
-    return ArmRead();
-  }
-  if (loop_->stopping() && phase_ == Phase::kHead && pending_in_.empty()) return Close();
-  if (phase_ == Phase::kHead && read_deadline_ == SteadyTime::max()) {
-    const ServerOptions& options = loop_->shared().options;
-    read_deadline_ =
-        loop_->now() + (pending_in_.empty() ? options.idle_timeout : options.header_timeout);
-  }
-  ArmRead();
 }
 
 void Connection::CheckDeadline() {
@@ -360,7 +236,7 @@ void Connection::CheckDeadline() {
   if (now >= write_deadline_) return Close();
   if (now < read_deadline_) return;
   read_deadline_ = SteadyTime::max();
-  const bool idle = phase_ == Phase::kHead && pending_in_.empty();
+  const bool idle = phase_ == Phase::kHead && !HasPending();
   if (phase_ == Phase::kLingering || (idle && slots_.empty() && !writing_)) return Close();
   if (idle || last_request_) return;
   Refuse({408, "request timeout"});
@@ -369,7 +245,14 @@ void Connection::CheckDeadline() {
 }
 
 void Connection::CloseWhenIdle() {
-  if (phase_ == Phase::kHead && pending_in_.empty() && slots_.empty() && !writing_) Close();
+  if (phase_ == Phase::kHead && !HasPending() && slots_.empty() && !writing_) Close();
+}
+
+int Connection::Rank() const {
+  if (phase_ == Phase::kLingering) return 0;
+  if (!slots_.empty() || writing_ || phase_ == Phase::kClosed) return -1;
+  if (phase_ == Phase::kBody) return 2;
+  return HasPending() ? 1 : 0;
 }
 
 void Connection::Close() {

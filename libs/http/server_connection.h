@@ -17,7 +17,8 @@
 #include "libs/http/request_parser.h"
 #include "libs/http/server.h"
 
-/// The inside of the server: event loops (server_loop.cc) and connections (server_connection.cc).
+/// The inside of the server: event loops (server_loop.cc) and connections (server_connection.cc
+/// reads, server_answers.cc writes).
 namespace millrace::http {
 
 using SteadyTime = std::chrono::steady_clock::time_point;
@@ -28,6 +29,9 @@ struct Shared {
   Handler handler;
   std::atomic<size_t> buffered_bytes{0};
   std::atomic<size_t> connections{0};
+  std::atomic<uint64_t> refused{0};
+  std::atomic<uint64_t> closed_for_room{0};
+  std::atomic<uint64_t> accept_failures{0};
 };
 
 class Connection;
@@ -76,6 +80,9 @@ class Loop : public std::enable_shared_from_this<Loop> {
  private:
   void Accept();
   void Take(boost::asio::ip::tcp::socket socket);
+  bool Full(int descriptor) const;
+  bool MakeRoom();
+  void NoteRefused();
   void Sweep();
   void DeliverMail();
   void FinishIfIdle();
@@ -90,6 +97,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
   SteadyTime stop_at_{};
   bool stopping_ = false;
   bool accept_paused_ = false;
+  SteadyTime refused_at_{};  // the last time; its beginning: no connection is refused now
   int64_t date_second_ = 0;
   std::string date_line_;
 
@@ -114,12 +122,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void CheckDeadline();
   void CloseWhenIdle();
   void Close();
+  /// How dear the connection is, for making room: 0 idle, 1 it sends the head of a request, 2 a
+  /// body; -1: a request of it is being answered.
+  int Rank() const;
+  /// Since when it is in that state.
+  SteadyTime since() const { return since_; }
 
  private:
   enum class Phase { kHead, kBody, kLingering, kClosed };
   // An answer that is due; they leave in the order of their requests.
   struct Slot {
     std::string out;     // what can be sent once the slot is the first
+    Bytes shared;        // after it
     bool done = false;   // nothing follows
     bool close = false;  // the connection ends after it
     bool head_only = false;
@@ -132,12 +146,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void ArmRead();
   void OnReadable();
   void Consume(std::string_view arrived);
+  void ConsumeOn();
+  bool HasPending() const { return pending_in_.size() > pending_from_; }
+  void KeepPending(std::string_view rest, std::string joined);
+  bool Blocked() const;
   size_t ConsumeHead(std::string_view text);
   size_t ConsumeBody(std::string_view text);
   bool Charge();
   void Dispatch();
   void Refuse(const Refusal& refusal);
   void AppendHead(const Response& response, Slot& slot, bool chunked);
+  static void AppendBody(Response& response, Slot& slot);
   void Write();
   void AfterWrite();
   void ReturnCredit();
@@ -146,7 +165,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::ip::tcp::socket socket_;
   const std::string remote_ip_;
   Phase phase_ = Phase::kHead;
-  std::string pending_in_;  // bytes of a request that is not complete, or that waits its turn
+  // From pending_from_ on: bytes of a request that is not complete, or that waits its turn.
+  std::string pending_in_;
+  size_t pending_from_ = 0;
   HeadFinder finder_;
   Head head_;
   ChunkDecoder chunks_;
@@ -155,7 +176,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::deque<Slot> slots_;
   uint64_t first_slot_ = 0;  // sequence number of slots_.front()
   std::string out_;
-  size_t out_sent_ = 0;
+  Bytes out_shared_;  // after out_
+  SteadyTime since_{};
   SteadyTime read_deadline_ = SteadyTime::max();
   SteadyTime write_deadline_ = SteadyTime::max();
   bool reading_ = false;
@@ -164,7 +186,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool end_of_input_ = false;
   bool last_request_ = false;  // no further request is read
   bool continue_due_ = false;
-  bool stalled_ = false;  // input waits because too many answers are due
+  bool stalled_ = false;   // input waits for answers that are due
+  bool resuming_ = false;  // ConsumeOn has been posted
+  bool alone_ = false;     // nothing is handled before all is answered and sent
   std::shared_ptr<std::atomic<size_t>>
       credit_;  // of the stream in out_: lowered once it is written
   size_t credit_bytes_ = 0;

@@ -1,7 +1,10 @@
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
+#include <climits>
 #include <ctime>
 
+#include "libs/base/log.h"
 #include "libs/http/server_connection.h"
 
 namespace millrace::http {
@@ -12,6 +15,8 @@ using asio::ip::tcp;
 using std::chrono::milliseconds;
 
 constexpr size_t kReadBufferBytes = 256 << 10;
+// After so long without a refused connection there is room again.
+constexpr std::chrono::seconds kRoomAgain{5};
 thread_local Loop* current_loop = nullptr;
 
 }  // namespace
@@ -98,6 +103,9 @@ void Loop::Accept() {
     if (!acceptor_.is_open()) return;
     if (error && error != asio::error::connection_aborted) {
       // Out of descriptors, most likely: tried again at the next sweep.
+      shared_->accept_failures.fetch_add(1, std::memory_order_relaxed);
+      NoteRefused();
+      MakeRoom();
       accept_paused_ = true;
       return;
     }
@@ -117,18 +125,57 @@ void Loop::Take(tcp::socket socket) {
   socket.non_blocking(true, error);
   if (!error) socket.set_option(tcp::no_delay(true), error);
   if (error) return;
-  if (shared_->connections.load(std::memory_order_relaxed) >= shared_->options.max_connections) {
+  UpdateNow();
+  if (Full(socket.native_handle()) && !MakeRoom()) {
+    shared_->refused.fetch_add(1, std::memory_order_relaxed);
+    NoteRefused();
     constexpr std::string_view kFull =
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n"
         "Connection: close\r\n\r\n";
     socket.write_some(asio::buffer(kFull.data(), kFull.size()), error);
     return;
   }
-  UpdateNow();
   auto connection =
       std::make_shared<Connection>(shared_from_this(), std::move(socket), address.to_string());
   connections_.insert(connection);
   connection->Start();
+}
+
+// Descriptors are given out from the lowest free one, so a high one says that few are left.
+bool Loop::Full(int descriptor) const {
+  const ServerOptions& options = shared_->options;
+  return shared_->connections.load(std::memory_order_relaxed) >= options.max_connections ||
+         (options.first_reserved_descriptor > 0 && descriptor >= options.first_reserved_descriptor);
+}
+
+// Closes some of the connections that can best be spared, the oldest first: a share of them, so
+// that looking at all pays. False: every one has a request under way.
+bool Loop::MakeRoom() {
+  int lowest = INT_MAX;
+  std::vector<std::shared_ptr<Connection>> spare;
+  for (const auto& connection : connections_) {
+    const int rank = connection->Rank();
+    if (rank < 0 || rank > lowest) continue;
+    if (rank < lowest) spare.clear();
+    lowest = rank;
+    spare.push_back(connection);
+  }
+  if (spare.empty()) return false;
+  const size_t count = 1 + spare.size() / 64;
+  std::nth_element(spare.begin(), spare.begin() + static_cast<ptrdiff_t>(count - 1), spare.end(),
+                   [](const auto& a, const auto& b) { return a->since() < b->since(); });
+  spare.resize(count);
+  for (const auto& connection : spare) connection->Close();
+  shared_->closed_for_room.fetch_add(count, std::memory_order_relaxed);
+  return true;
+}
+
+void Loop::NoteRefused() {
+  if (refused_at_ == SteadyTime{}) {
+    log::Warning("http: no room for another connection, {} are open; new ones get a 503",
+                 shared_->connections.load());
+  }
+  refused_at_ = now_;
 }
 
 void Loop::Remove(const std::shared_ptr<Connection>& connection) {
@@ -152,6 +199,10 @@ void Loop::Sweep() {
   if (stopping_ && connections_.empty()) {
     sweep_timer_.cancel();
     return;
+  }
+  if (refused_at_ != SteadyTime{} && now_ - refused_at_ > kRoomAgain) {
+    refused_at_ = {};
+    log::Info("http: there is room for connections again");
   }
   if (accept_paused_ && acceptor_.is_open()) {
     accept_paused_ = false;

@@ -1,94 +1,21 @@
 #include "libs/http/server.h"
 
-#include <arpa/inet.h>
 #include <catch2/catch.hpp>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <mutex>
 #include <thread>
 
+#include "libs/http/server_testing.h"
+
 using namespace millrace;
 using namespace millrace::http;
+using namespace millrace::http::test;
 using std::chrono::milliseconds;
-
-namespace {
-
-// A plain blocking socket to the server.
-class Client {
- public:
-  explicit Client(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const timeval patience{.tv_sec = 20, .tv_usec = 0};
-    setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    REQUIRE(connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
-  }
-  Client(const Client&) = delete;
-  Client& operator=(const Client&) = delete;
-  ~Client() { close(fd_); }
-
-  void Send(std::string_view text) {
-    while (!text.empty()) {
-      const ssize_t sent = send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
-      if (sent <= 0) return;
-      text.remove_prefix(static_cast<size_t>(sent));
-    }
-  }
-  void FinishSending() { shutdown(fd_, SHUT_WR); }
-  // Reads until the text holds `mark` `times` times.
-  std::string ReadUntil(std::string_view mark, int times = 1) {
-    std::string text;
-    while (Count(text, mark) < times && ReadSome(text)) {
-    }
-    return text;
-  }
-  std::string ReadAll() {
-    std::string text;
-    while (ReadSome(text)) {
-    }
-    return text;
-  }
-  static int Count(std::string_view text, std::string_view mark) {
-    int count = 0;
-    for (size_t at = text.find(mark); at != std::string_view::npos; at = text.find(mark, at + 1))
-      ++count;
-    return count;
-  }
-
- private:
-  bool ReadSome(std::string& text) {
-    char buffer[65536];
-    const ssize_t got = recv(fd_, buffer, sizeof buffer, 0);
-    if (got <= 0) return false;
-    text.append(buffer, static_cast<size_t>(got));
-    return true;
-  }
-  int fd_;
-};
-
-std::unique_ptr<Server> StartServer(Handler handler, const ServerOptions& options = {}) {
-  auto server = Server::Start(options, std::move(handler));
-  REQUIRE(server.ok());
-  return *std::move(server);
-}
-
-void Echo(Request request, Responder responder) {
-  responder.Send(
-      {200,
-       {{"Content-Type", "text/plain"}},
-       request.method + " " + request.path + " [" + std::string(request.body.view()) + "]\n"});
-}
-
-}  // namespace
 
 TEST_CASE("Requests of one connection are answered in their order", "[http]") {
   std::mutex mu;
   std::vector<std::pair<std::string, Responder>> waiting;
-  const auto server = StartServer([&](Request request, Responder responder) {
+  const auto handler = [&](Request request, Responder responder) {
     const std::scoped_lock lock(mu);
     waiting.emplace_back(request.path, std::move(responder));
     if (waiting.size() < 3) return;
@@ -98,7 +25,8 @@ TEST_CASE("Requests of one connection are answered in their order", "[http]") {
         at->second.Send({200, {}, at->first + "\n"});
     }).join();
     waiting.clear();
-  });
+  };
+  const auto server = StartServer(handler, {.pipelined = [](const Request&) { return true; }});
   Client client(server->port());
   client.Send(
       "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 "
@@ -109,7 +37,9 @@ TEST_CASE("Requests of one connection are answered in their order", "[http]") {
 }
 
 TEST_CASE("Many pipelined requests, in pieces", "[http]") {
-  const auto server = StartServer(Echo, {.threads = 2});
+  const bool pipelined = GENERATE(true, false);
+  const auto server =
+      StartServer(Echo, {.threads = 2, .pipelined = [=](const Request&) { return pipelined; }});
   Client client(server->port());
   std::string all;
   for (int i = 0; i < 500; ++i) {

@@ -1,8 +1,5 @@
 #include "libs/service/process.h"
 
-#include <unistd.h>
-
-#include <array>
 #include <iostream>
 #include <utility>
 
@@ -17,11 +14,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstSnapshot{30'000};
 
-std::string MachineName() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
-}
-
 Status Prepare(std::string_view service, const Arguments& arguments,
                settings::v1::ProcessSettings* settings) {
   MR_RETURN_IF_ERROR(config::LoadSettings(arguments.config_path, "MILLRACE", Environment(),
@@ -29,7 +21,7 @@ Status Prepare(std::string_view service, const Arguments& arguments,
   MR_RETURN_IF_ERROR(SetUpProcess(service, settings->telemetry()));
   if (settings->data_dir().empty()) settings->set_data_dir("millrace-data");
   if (settings->listen().empty()) settings->set_listen("127.0.0.1:8080");
-  if (settings->instance().empty()) settings->set_instance(MachineName());
+  settings->set_instance(InstanceName(*settings));
   return MakeFolders(settings->data_dir());
 }
 
@@ -68,14 +60,13 @@ Status Process::Serve(http::ServerOptions options, http::Handler handler,
   MR_ASSIGN_OR_RETURN(const auto listen, ParseListenAddress(settings_.listen()));
   options.address = listen.host;
   options.port = listen.port;
+  options.first_reserved_descriptor = FirstReservedDescriptor();
+  metrics_page_ = std::make_unique<MetricsPage>(metrics_);
   MR_ASSIGN_OR_RETURN(
       server_,
       http::Server::Start(options, [this, handler = std::move(handler), ready = std::move(ready)](
                                        http::Request request, http::Responder responder) {
-        if (request.path == "/metrics") {
-          return responder.Send({.headers = {{"Content-Type", "text/plain; version=0.0.4"}},
-                                 .body = metrics_.Render()});
-        }
+        if (MetricsPage::Wants(request)) return metrics_page_->Answer(std::move(responder));
         if (request.path == "/health/ready" && !ready()) {
           return responder.Send({.status = 503, .body = "not ready\n"});
         }
@@ -83,15 +74,18 @@ Status Process::Serve(http::ServerOptions options, http::Handler handler,
         if (handler) return handler(std::move(request), std::move(responder));
         responder.Send({.status = 404, .body = "not found\n"});
       }));
+  metrics_page_->Watch(*server_);
   return OkStatus();
 }
 
 void Process::WaitForEnd() {
+  starting_.End();
   log::Info("ready: http://{}, instance {}", settings_.listen(), instance());
   log::Info("{}: draining", WaitForSignal());
 }
 
 void Process::StopServing() {
+  if (metrics_page_ != nullptr) metrics_page_->Forget();
   if (server_ != nullptr) server_->Stop(kDrainTimeout);
   server_.reset();
 }

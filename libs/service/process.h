@@ -11,6 +11,8 @@
 #include "libs/event_log/event_log.h"
 #include "libs/http/server.h"
 #include "libs/service/lag_reporter.h"
+#include "libs/service/metrics_page.h"
+#include "libs/service/start_guard.h"
 #include "libs/telemetry/metrics.h"
 #include "millrace/settings/v1/process.pb.h"
 
@@ -45,7 +47,8 @@ class Process {
   /// Listens on the HTTP address: /metrics, /health, /health/live and /health/ready here, all else
   /// to `handler` (none: 404).
   Status Serve(http::ServerOptions options, http::Handler handler, std::function<bool()> ready);
-  /// Says that the service is up, and waits for SIGTERM or SIGINT.
+  /// Says that the service is up, and waits for SIGTERM or SIGINT. One that comes before ends the
+  /// process at once: it may be waiting for the log or the control plane, and has taken nothing.
   void WaitForEnd();
   /// Refuses new requests and ends those under way.
   void StopServing();
@@ -55,8 +58,10 @@ class Process {
   settings::v1::ProcessSettings settings_;
   telemetry::Metrics metrics_;
   std::unique_ptr<event_log::EventLog> log_;
+  StartGuard starting_;
   std::unique_ptr<config::WatchClient> watch_;
   std::unique_ptr<LagReporter> lag_;
+  std::unique_ptr<MetricsPage> metrics_page_;
   std::unique_ptr<http::Server> server_;
 };
 

@@ -2,9 +2,13 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
+#include <climits>
 #include <cstdlib>
 #include <iostream>
 
@@ -71,6 +75,24 @@ void BlockSignals() {
   const sigset_t set = StopSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
+}
+
+int RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  if (limit.rlim_cur < limit.rlim_max) {
+    const rlimit raised{limit.rlim_max, limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  }
+  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur, INT_MAX));
+}
+
+int FirstReservedDescriptor() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  const int all = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, INT_MAX));
+  return std::max(1, all - std::clamp(all / 4, 64, 4096));
 }
 
 std::string_view WaitForSignal() {
@@ -97,10 +119,17 @@ Status SetUpProcess(std::string_view program, const settings::v1::TelemetrySetti
                  telemetry.log_format());
   }
   log::Init(options);
+  RaiseDescriptorLimit();
   if (const char* failpoints = std::getenv("MILLRACE_FAILPOINT"); failpoints != nullptr) {
     MR_RETURN_IF_ERROR(Annotate(ArmFailpoints(failpoints), "MILLRACE_FAILPOINT"));
   }
   return OkStatus();
+}
+
+std::string InstanceName(const settings::v1::ProcessSettings& settings) {
+  if (!settings.instance().empty()) return settings.instance();
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
 }
 
 StatusOr<ListenAddress> ParseListenAddress(std::string_view listen) {

@@ -1,95 +1,171 @@
 #include "libs/telemetry/metrics.h"
 
-#include <prometheus/counter.h>
-#include <prometheus/family.h>
-#include <prometheus/gauge.h>
-#include <prometheus/histogram.h>
-#include <prometheus/registry.h>
-#include <prometheus/text_serializer.h>
-
+#include <algorithm>
+#include <list>
 #include <utility>
 
 #include "libs/base/mutex.h"
+#include "libs/base/status.h"
+#include "libs/telemetry/series.h"
 
 namespace millrace::telemetry {
 namespace {
 
-class PrometheusCounter final : public Counter {
- public:
-  explicit PrometheusCounter(prometheus::Counter& counter) : counter_(counter) {}
-  void Add(double by) override { counter_.Increment(by); }
+constexpr const char* kOverflowed = "millrace_metrics_overflowed_series_total";
 
- private:
-  prometheus::Counter& counter_;
+// All series of one name. By their labels as they are rendered, without the braces.
+struct Family {
+  enum class Kind { kCounter, kGauge, kHistogram };
+  Kind kind = Kind::kCounter;
+  std::string help;
+  std::vector<double> bounds;  // of a histogram's buckets
+  std::map<std::string, std::unique_ptr<Series>> series;
 };
 
-class PrometheusGauge final : public Gauge {
- public:
-  explicit PrometheusGauge(prometheus::Gauge& gauge) : gauge_(gauge) {}
-  void Set(double value) override { gauge_.Set(value); }
+const char* NameOf(Family::Kind kind) {
+  switch (kind) {
+    case Family::Kind::kCounter:
+      return "counter";
+    case Family::Kind::kGauge:
+      return "gauge";
+    case Family::Kind::kHistogram:
+      return "histogram";
+  }
+  return "untyped";
+}
 
- private:
-  prometheus::Gauge& gauge_;
-};
+std::unique_ptr<Series> NewSeries(const Family& family) {
+  switch (family.kind) {
+    case Family::Kind::kCounter:
+      return std::make_unique<CounterSeries>();
+    case Family::Kind::kGauge:
+      return std::make_unique<GaugeSeries>();
+    case Family::Kind::kHistogram:
+      break;
+  }
+  return std::make_unique<HistogramSeries>(family.bounds);
+}
 
-class PrometheusHistogram final : public Histogram {
- public:
-  explicit PrometheusHistogram(prometheus::Histogram& histogram) : histogram_(histogram) {}
-  void Observe(double value) override { histogram_.Observe(value); }
-
- private:
-  prometheus::Histogram& histogram_;
-};
-
-using SeriesKey = std::pair<std::string, Labels>;
+// Whether rendered labels have the rendered pair. Quotes within values are escaped, so that none is
+// mistaken for it.
+bool HasPair(const std::string& labels, const std::string& pair) {
+  for (size_t at = labels.find(pair); at != std::string::npos; at = labels.find(pair, at + 1)) {
+    if (at == 0 || labels[at - 1] == ',') return true;
+  }
+  return false;
+}
 
 }  // namespace
 
 struct Metrics::Impl {
-  prometheus::Registry registry{prometheus::Registry::InsertBehavior::Merge};
-  Mutex mu;
-  std::map<SeriesKey, std::unique_ptr<Counter>> counters ABSL_GUARDED_BY(mu);
-  std::map<SeriesKey, std::unique_ptr<Gauge>> gauges ABSL_GUARDED_BY(mu);
-  std::map<SeriesKey, std::unique_ptr<Histogram>> histograms ABSL_GUARDED_BY(mu);
+  explicit Impl(size_t max_series) : max_series_per_name(max_series) {}
+
+  Series& Get(Family::Kind kind, const std::string& name, const std::string& help,
+              const std::vector<double>& bounds, const Labels& labels) {
+    MutexLock lock(mu);
+    const auto [found, is_new] = families.try_emplace(name);
+    Family& family = found->second;
+    if (is_new) family = {.kind = kind, .help = help, .bounds = bounds, .series = {}};
+    MR_CHECK(family.kind == kind);
+    std::string text = LabelsText(labels);
+    if (const auto known = family.series.find(text); known != family.series.end()) {
+      return *known->second;
+    }
+    if (family.series.size() >= max_series_per_name) {
+      text = LabelsText({{"overflow", "true"}});
+      auto& count = families[kOverflowed];
+      if (count.series.empty()) {
+        count.help = "Series that share one with others, as their name has too many.";
+        count.series[""] = NewSeries(count);
+      }
+      static_cast<CounterSeries&>(*count.series[""]).Add(1);
+    }
+    std::unique_ptr<Series>& series = family.series[text];
+    if (series == nullptr) series = NewSeries(family);
+    return *series;
+  }
+
+  const size_t max_series_per_name;
+  mutable Mutex mu;
+  // Nodes stay where they are: a family is never removed.
+  std::map<std::string, Family> families ABSL_GUARDED_BY(mu);
+  // What handles may still point to: without labels, so small.
+  std::vector<std::unique_ptr<Series>> removed ABSL_GUARDED_BY(mu);
+  mutable Mutex collect_mu;
+  std::list<std::weak_ptr<std::function<void()>>> collectors ABSL_GUARDED_BY(collect_mu);
 };
 
-Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
+Metrics::Metrics(size_t max_series_per_name) : impl_(std::make_unique<Impl>(max_series_per_name)) {}
 Metrics::~Metrics() = default;
 
 Counter& Metrics::GetCounter(const std::string& name, const std::string& help,
                              const Labels& labels) {
-  MutexLock lock(impl_->mu);
-  auto& series = impl_->counters[{name, labels}];
-  if (series == nullptr) {
-    auto& family = prometheus::BuildCounter().Name(name).Help(help).Register(impl_->registry);
-    series = std::make_unique<PrometheusCounter>(family.Add(labels));
-  }
-  return *series;
+  return static_cast<CounterSeries&>(impl_->Get(Family::Kind::kCounter, name, help, {}, labels));
 }
 
 Gauge& Metrics::GetGauge(const std::string& name, const std::string& help, const Labels& labels) {
-  MutexLock lock(impl_->mu);
-  auto& series = impl_->gauges[{name, labels}];
-  if (series == nullptr) {
-    auto& family = prometheus::BuildGauge().Name(name).Help(help).Register(impl_->registry);
-    series = std::make_unique<PrometheusGauge>(family.Add(labels));
-  }
-  return *series;
+  return static_cast<GaugeSeries&>(impl_->Get(Family::Kind::kGauge, name, help, {}, labels));
 }
 
 Histogram& Metrics::GetHistogram(const std::string& name, const std::string& help,
                                  const std::vector<double>& bounds, const Labels& labels) {
+  return static_cast<HistogramSeries&>(
+      impl_->Get(Family::Kind::kHistogram, name, help, bounds, labels));
+}
+
+size_t Metrics::Remove(const Labels& match) {
+  if (match.empty()) return 0;
+  std::vector<std::string> pairs;
+  for (const auto& [label, value] : match) pairs.push_back(LabelsText({{label, value}}));
   MutexLock lock(impl_->mu);
-  auto& series = impl_->histograms[{name, labels}];
-  if (series == nullptr) {
-    auto& family = prometheus::BuildHistogram().Name(name).Help(help).Register(impl_->registry);
-    series = std::make_unique<PrometheusHistogram>(family.Add(labels, bounds));
+  size_t count = 0;
+  for (auto& [name, family] : impl_->families) {
+    for (auto one = family.series.begin(); one != family.series.end();) {
+      const bool matches = std::all_of(pairs.begin(), pairs.end(), [&](const std::string& pair) {
+        return HasPair(one->first, pair);
+      });
+      if (!matches) {
+        ++one;
+        continue;
+      }
+      impl_->removed.push_back(std::move(one->second));
+      one = family.series.erase(one);
+      ++count;
+    }
   }
-  return *series;
+  return count;
+}
+
+std::shared_ptr<void> Metrics::OnRender(std::function<void()> collect) {
+  auto kept = std::make_shared<std::function<void()>>(std::move(collect));
+  MutexLock lock(impl_->collect_mu);
+  impl_->collectors.push_back(kept);
+  return kept;
 }
 
 std::string Metrics::Render() const {
-  return prometheus::TextSerializer().Serialize(impl_->registry.Collect());
+  {
+    MutexLock lock(impl_->collect_mu);
+    auto& collectors = impl_->collectors;
+    for (auto one = collectors.begin(); one != collectors.end();) {
+      if (const auto collect = one->lock()) {
+        (*collect)();
+        ++one;
+      } else {
+        one = collectors.erase(one);
+      }
+    }
+  }
+  std::string text;
+  MutexLock lock(impl_->mu);
+  for (const auto& [name, family] : impl_->families) {
+    if (family.series.empty()) continue;
+    text += "# HELP " + name + ' ' + EscapeHelp(family.help) + "\n# TYPE " + name + ' ';
+    text += NameOf(family.kind);
+    text += '\n';
+    for (const auto& [labels, series] : family.series) series->Render(name, labels, text);
+  }
+  return text;
 }
 
 const std::vector<double>& LatencyBounds() {

@@ -1,16 +1,17 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-/// Metrics behind plain types; prometheus-cpp stays inside metrics.cc.
+/// What a process tells Prometheus about itself, behind plain types.
 namespace millrace::telemetry {
 
 using Labels = std::map<std::string, std::string>;
 
-/// A handle to one time series; cheap to copy, any thread, valid as long as its Metrics.
+/// A handle to one time series; any thread, valid as long as its Metrics (also after Remove).
 class Counter {
  public:
   virtual ~Counter() = default;
@@ -29,10 +30,15 @@ class Histogram {
 };
 
 /// Registry of one process. Names are lower_snake with unit and (counters) `_total`, starting with
-/// "millrace_". The same name and labels give the same series. Thread-safe.
+/// "millrace_"; a name has one kind. The same name and labels give the same series. Thread-safe.
+///
+/// The series of one name are bounded: what is asked for beyond `max_series_per_name` shares one
+/// series with the label overflow="true", and millrace_metrics_overflowed_series_total counts it.
 class Metrics {
  public:
-  Metrics();
+  static constexpr size_t kMaxSeriesPerName = 100'000;
+
+  explicit Metrics(size_t max_series_per_name = kMaxSeriesPerName);
   ~Metrics();
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
@@ -42,7 +48,18 @@ class Metrics {
   /// `bounds`: upper bounds of the buckets, ascending.
   Histogram& GetHistogram(const std::string& name, const std::string& help,
                           const std::vector<double>& bounds, const Labels& labels = {});
-  /// Prometheus text format 0.0.4.
+
+  /// Takes every series that has all of `match` among its labels (not empty) out of the output,
+  /// e.g. those of a deleted destination, and answers how many. Handles that somebody still has can
+  /// be used, without effect; a series that is asked for again begins anew.
+  size_t Remove(const Labels& match);
+
+  /// `collect` runs at the beginning of each Render, for gauges that are looked up and not kept. It
+  /// is called as long as the answer lives, by one thread at a time.
+  [[nodiscard]] std::shared_ptr<void> OnRender(std::function<void()> collect);
+
+  /// Prometheus text format 0.0.4. With many series it takes its time: never on a thread that takes
+  /// events.
   std::string Render() const;
 
  private:

@@ -2,12 +2,14 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "libs/base/ids.h"
 #include "libs/event/event_fields.h"
 #include "libs/event/repair.h"
 #include "libs/event/scan.h"
+#include "services/gateway/batch_body.h"
 
 namespace millrace::gateway {
 namespace {
@@ -18,6 +20,7 @@ constexpr Fault kNotAnObject{400, "invalid json", "event is not a JSON object"};
 constexpr Fault kTooDeep{400, "invalid json", "event is nested deeper than 128"};
 constexpr Fault kNotJson{400, "invalid json", "event is not JSON"};
 constexpr Fault kTooLarge{413, "request size exceeds max limit", "event is larger than the limit"};
+constexpr Fault kTooManyKeys{413, "event has too many keys", "event has more keys than the limit"};
 constexpr Fault kNoUser{400, "request neither has anonymousId nor userId",
                         "event has neither anonymousId nor userId"};
 constexpr Fault kNoType{400, "event is not a valid rudder event", "event has no known type"};
@@ -28,6 +31,13 @@ constexpr Fault kLongId{400, "event is not a valid rudder event",
 constexpr size_t kMaxIdBytes = 4096;
 // Of an event that is too large to keep, the dead letter shows the beginning.
 constexpr size_t kKeptOfTooLarge = 64 << 10;
+// Of several refused events of one request the dead letter shows the beginnings of the first few.
+constexpr size_t kSamples = 5;
+constexpr size_t kSampleBytes = 4 << 10;
+// The shortest member, with what divides it from the next: `"":0,`.
+constexpr size_t kLeastKeyBytes = 5;
+// A parser keeps its memory, some 14 times the largest text: of larger texts it is given back.
+constexpr size_t kKeptParserBytes = 128 << 10;
 
 // As event::DecodeText, into a string that keeps its room.
 void DecodeInto(std::string_view raw, std::string* text) {
@@ -87,7 +97,7 @@ const char* Acceptance::Take(const char* at, const char* end, Fault* fault) {
     if (fault != nullptr)
       *fault = found;
     else
-      Record(event, found);
+      Refuse(event, found);
     return event_end;
   }
   Stamp(event);
@@ -105,12 +115,16 @@ void Acceptance::TakeUnchecked(std::string_view json) {
     if (Take(at, end) != nullptr) return;
   }
   Event event{.json = json, .meta = ReusedMeta()};
-  Record(event, kNotJson);
+  Refuse(event, kNotJson);
 }
 
 Fault Acceptance::Judge(Event& event) {
   if (event.json.size() > request_.max_event_bytes) return kTooLarge;
   if (event.depth > event::kMaxDepth) return kTooDeep;
+  if (event.json.size() / kLeastKeyBytes > request_.max_event_keys &&
+      CountKeys(event.json) > request_.max_event_keys) {
+    return kTooManyKeys;
+  }
   if (tolerant_) {
     const auto mended = event::Repair(event.json);
     if (!mended.ok()) return kNotJson;
@@ -211,11 +225,14 @@ void Acceptance::Record(const Event& event, const Fault& fault) {
     meta.mutable_rejected_reason()->assign(fault.reason);
     if (meta.message_id().empty()) *meta.mutable_message_id() = NewUuid();
     if (fault.status == 413) value = value.substr(0, kKeptOfTooLarge);
-    ++rejected_;
   } else {
     ++accepted_;
   }
   if (event.repairs > 0) ++repaired_;
+  records_.push_back(Pack(meta, value));
+}
+
+event_log::TopicRecord Acceptance::Pack(event::v1::EventMeta& meta, std::string_view value) {
   const size_t meta_size = meta.ByteSizeLong();
   auto* const meta_bytes = static_cast<uint8_t*>(arena_.allocate(meta_size, 1));
   meta.SerializeWithCachedSizesToArray(meta_bytes);
@@ -223,13 +240,66 @@ void Acceptance::Record(const Event& event, const Fault& fault) {
   const bool nobody = meta.user_id().empty() && meta.anonymous_id().empty();
   const std::string key = event::UserKey(meta.workspace_id(), meta.user_id(),
                                          nobody ? meta.message_id() : meta.anonymous_id());
-  records_.push_back({event_log::kIngestTopic,
-                      {.key = Keep(key),
-                       .meta = {reinterpret_cast<const char*>(meta_bytes), meta_size},
-                       .value = value}});
+  return {event_log::kIngestTopic,
+          {.key = Keep(key),
+           .meta = {reinterpret_cast<const char*>(meta_bytes), meta_size},
+           .value = value}};
+}
+
+// The first refused event has a record of its own, which Finish replaces when others followed.
+void Acceptance::Refuse(const Event& event, const Fault& fault) {
+  if (++rejected_ == 1) {
+    refused_at_ = records_.size();
+    Record(event, fault);
+  }
+  const auto known = std::find_if(reasons_.begin(), reasons_.end(),
+                                  [&](const auto& one) { return one.first == fault.reason; });
+  if (known == reasons_.end())
+    reasons_.emplace_back(fault.reason, 1);
+  else
+    ++known->second;
+  if (samples_.size() < kSamples) samples_.push_back(event.json.substr(0, kSampleBytes));
+}
+
+// The reason in one line, and the value of a record that stands for all refused events.
+std::string Acceptance::Refused(std::string* value) const {
+  std::string line = fmt::format("{} events of one request were refused:", rejected_);
+  std::string reasons, samples;
+  for (const auto& [reason, count] : reasons_) {
+    line += fmt::format("{} {} ({})", reasons.empty() ? "" : ",", reason, count);
+    reasons += fmt::format("{}{}:{}", reasons.empty() ? "" : ",", event::QuoteJson(reason), count);
+  }
+  for (const std::string_view sample : samples_) {
+    if (!samples.empty()) samples += ',';
+    samples += event::QuoteJson(sample);
+  }
+  *value = fmt::format(R"({{"refused":{},"reasons":{{{}}},"samples":[{}]}})", rejected_, reasons,
+                       samples);
+  // Samples may be no UTF-8, or cut within a character.
+  if (auto mended = event::Repair(*value); mended.ok()) *value = std::move(mended->json);
+  return line;
+}
+
+const std::vector<event_log::TopicRecord>& Acceptance::Finish() {
+  if (rejected_ < 2) return records_;
+  event::v1::EventMeta& meta = ReusedMeta();
+  std::string value;
+  *meta.mutable_rejected_reason() = Refused(&value);
+  meta.set_rejected_count(rejected_);
+  meta.set_workspace_id(request_.source->workspace_id);
+  meta.set_source_id(request_.source->id);
+  meta.set_received_at_us(request_.received_at_us);
+  meta.mutable_request_ip()->assign(request_.remote_ip);
+  *meta.mutable_message_id() = NewUuid();
+  records_[refused_at_] = Pack(meta, Keep(value));
+  return records_;
 }
 
 bool IsPlainJson(std::string_view json) {
+  if (json.size() > kKeptParserBytes) {
+    simdjson::dom::parser large;
+    return large.parse(json.data(), json.size()).error() == simdjson::SUCCESS;
+  }
   thread_local simdjson::dom::parser parser;
   return parser.parse(json.data(), json.size()).error() == simdjson::SUCCESS;
 }

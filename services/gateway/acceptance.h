@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <memory_resource>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libs/base/clock.h"
@@ -29,6 +31,7 @@ class Acceptance {
     int64_t received_at_us = 0;
     int64_t sent_at_us = 0;  // of the request, 0 = absent
     size_t max_event_bytes = 0;
+    size_t max_event_keys = 0;
   };
 
   explicit Acceptance(const Request& request);
@@ -42,14 +45,16 @@ class Acceptance {
   void set_sent_at_us(int64_t sent_at_us) { request_.sent_at_us = sent_at_us; }
 
   /// Takes one event, whose JSON starts at `at` and may be followed by other text up to `end`;
-  /// answers where it ends, or null when that cannot be found. A faulty event becomes a record with
-  /// the reason, unless `fault` is given: then nothing is recorded and it is told.
+  /// answers where it ends, or null when that cannot be found. A faulty event is recorded with the
+  /// reason, unless `fault` is given: then nothing is recorded and it is told.
   const char* Take(const char* at, const char* end, Fault* fault = nullptr);
 
   /// As Take, for an event on its own whose JSON nobody has checked yet.
   void TakeUnchecked(std::string_view json);
 
-  const std::vector<event_log::TopicRecord>& records() const { return records_; }
+  /// The records, once all events have been taken: several refused events are one of them, with
+  /// their reasons and a few samples (EventMeta.rejected_count).
+  const std::vector<event_log::TopicRecord>& Finish();
   uint32_t accepted() const { return accepted_; }
   uint32_t rejected() const { return rejected_; }
   uint32_t repaired() const { return repaired_; }
@@ -58,7 +63,10 @@ class Acceptance {
   struct Event;
   Fault Judge(Event& event);
   void Stamp(Event& event);
+  void Refuse(const Event& event, const Fault& fault);
   void Record(const Event& event, const Fault& fault);
+  event_log::TopicRecord Pack(event::v1::EventMeta& meta, std::string_view value);
+  std::string Refused(std::string* value) const;
   std::string_view Keep(std::string_view text);
 
   Request request_;
@@ -67,7 +75,10 @@ class Acceptance {
   char buffer_[16 << 10];
   std::pmr::monotonic_buffer_resource arena_{buffer_, sizeof buffer_};
   std::vector<event_log::TopicRecord> records_;
-  std::string received_at_;  // as JSON, made when needed
+  size_t refused_at_ = 0;  // index of the record of what was refused
+  std::vector<std::pair<std::string_view, uint32_t>> reasons_;  // how often
+  std::vector<std::string_view> samples_;                       // of refused events
+  std::string received_at_;                                     // as JSON, made when needed
   uint32_t accepted_ = 0, rejected_ = 0, repaired_ = 0;
 };
 

@@ -2,21 +2,20 @@
 
 #include "libs/base/backoff.h"
 #include "libs/event/event_fields.h"
-#include "libs/event/repair.h"
-#include "libs/event/scan.h"
-#include "services/gateway/batch_body.h"
 #include "services/gateway/gunzip.h"
 #include "services/gateway/http_fields.h"
+#include "services/gateway/ingest_call.h"
+#include "services/gateway/sequenced_appender.h"
 
 namespace millrace::gateway {
 namespace {
 
-using event::v1::EventType;
-
 constexpr size_t kDefaultBodyBytes = 4'096'000;
 constexpr size_t kDefaultEventBytes = 900'000;
-// Deeper bodies are refused as a whole; an event that is too deep by itself costs only itself.
-constexpr int kMaxBodyDepth = 4096;
+constexpr size_t kDefaultBatchEvents = 2500;
+constexpr size_t kDefaultEventKeys = 10'000;
+// Of large bodies that wait for their turn; beyond it the answer is 503.
+constexpr size_t kMaxWaitingBodies = 64;
 // Not ready when the log has taken nothing for so long.
 constexpr std::chrono::microseconds kRefusing = std::chrono::seconds(5);
 
@@ -36,19 +35,6 @@ const std::vector<double>& RequestBounds() {
 
 }  // namespace
 
-struct Gateway::Route {
-  enum class Kind { kSingle, kBatch } kind;
-  EventType type;
-  bool beacon;
-};
-
-/// What answering takes, once the request itself has been read.
-struct Gateway::Call {
-  http::Responder responder;
-  MonotonicTime started;
-  std::string origin;
-};
-
 http::ServerOptions Gateway::ServerOptionsOf(const settings::v1::GatewaySettings& settings) {
   http::ServerOptions options;
   options.address = settings.address().empty() ? "0.0.0.0" : settings.address();
@@ -57,32 +43,51 @@ http::ServerOptions Gateway::ServerOptionsOf(const settings::v1::GatewaySettings
   options.max_body_bytes = Or(settings.max_body_bytes(), kDefaultBodyBytes);
   options.max_connections = Or(settings.max_connections(), options.max_connections);
   options.max_buffered_bytes = Or(settings.max_buffered_bytes(), options.max_buffered_bytes);
+  // Large and packed bodies go another way through the gateway, on which small ones that came later
+  // would overtake them: the order of a user's events would change.
+  options.pipelined = [](const http::Request& request) {
+    return request.method == "POST" && request.path.rfind("/api/", 0) != 0 &&
+           request.body.size() <= kInlineBodyBytes && !IsGzip(request.body.view());
+  };
   return options;
 }
 
 Gateway::Gateway(const settings::v1::GatewaySettings& settings, const Deps& deps)
     : max_body_bytes_(Or(settings.max_body_bytes(), kDefaultBodyBytes)),
       max_event_bytes_(Or(settings.max_event_bytes(), kDefaultEventBytes)),
+      max_event_keys_(Or(settings.max_event_keys(), kDefaultEventKeys)),
+      max_batch_events_(Or(settings.max_batch_events(), kDefaultBatchEvents)),
       trust_forwarded_for_(settings.trust_forwarded_for()),
+      refuses_(deps.refuses),
       clock_(deps.clock),
       metrics_(deps.metrics),
       duration_(deps.metrics.GetHistogram("millrace_gateway_request_duration_seconds",
                                           "From the request's last byte to the answer.",
                                           RequestBounds())),
-      sources_(deps.config, deps.metrics) {}
+      sources_(deps.config, deps.metrics),
+      workers_(std::make_unique<BodyWorkers>(static_cast<int>(Or(settings.threads(), 1)),
+                                             kMaxWaitingBodies)) {}
 
 Gateway::~Gateway() {
+  workers_.reset();
   appender_.reset();
 }
 
 StatusOr<std::unique_ptr<Gateway>> Gateway::Create(const settings::v1::GatewaySettings& settings,
                                                    Deps deps) {
-  MR_RETURN_IF_ERROR(deps.log.Describe(std::string(event_log::kIngestTopic)).status());
+  MR_ASSIGN_OR_RETURN(const auto partitions,
+                      deps.log.Describe(std::string(event_log::kIngestTopic)));
   std::unique_ptr<Gateway> gateway(new Gateway(settings, deps));
-  gateway->appender_ = std::move(deps.appender);
-  if (gateway->appender_ == nullptr) {
-    MR_ASSIGN_OR_RETURN(gateway->appender_, deps.log.NewAppender());
+  std::unique_ptr<event_log::Appender> appender = std::move(deps.appender);
+  if (appender == nullptr) {
+    MR_ASSIGN_OR_RETURN(appender, deps.log.NewAppender());
   }
+  gateway->appender_ = std::make_unique<SequencedAppender>(
+      std::move(appender),
+      SequencedAppender::Options{.gateway = std::move(deps.instance),
+                                 .started_at_us = deps.clock.NowMicros(),
+                                 .partitions = static_cast<int32_t>(partitions.size()),
+                                 .whole_appends = deps.whole_appends});
   return gateway;
 }
 
@@ -204,7 +209,7 @@ void Gateway::Handle(http::Request request, http::Responder responder) {
   }
   if (const auto route = kRoutes.find(path); route != kRoutes.end()) {
     if (request.method != "POST") return Answer(call, 400, "invalid http request method");
-    return Ingest(route->second, request, std::move(call));
+    return Ingest(route->second, std::move(request), std::move(call));
   }
   constexpr std::string_view kProjects = "/v1/projects/", kSettings = "/settings";
   if (read && path == "/sourceConfig") return SourceConfig(request, call);
@@ -226,154 +231,6 @@ void Gateway::Handle(http::Request request, http::Responder responder) {
     return Ready() ? Answer(call, 200, "ok") : Answer(call, 503, "not ready");
   }
   Answer(call, 404, "no such path");
-}
-
-void Gateway::Ingest(const Route& route, const http::Request& request, Call call) {
-  if (!sources_.Ready()) return Answer(call, 503, "service unavailable");
-  std::string key = route.beacon ? std::string() : BasicUser(request.Header("authorization"));
-  if (key.empty()) key = QueryParameter(request.query, "writeKey");
-  std::shared_ptr<const SourceEntry> source;
-  // Senders without a key, or with a wrong one, are turned away before their body costs anything.
-  if (!key.empty()) {
-    source = sources_.Find(key);
-    if (source == nullptr) return Answer(call, 401, "invalid write key");
-    if (!source->enabled) return Answer(call, 404, "source is disabled");
-  }
-  std::string_view body = request.body.view();
-  if (body.empty()) return Answer(call, 400, "request body is nil");
-  std::string unpacked;
-  const std::string_view coding = request.Header("content-encoding");
-  const bool gzip_bytes = body.size() > 2 && body[0] == '\x1f' && body[1] == '\x8b';
-  if (gzip_bytes) {  // whatever the header says: JSON never starts like this
-    auto text = Gunzip(body, max_body_bytes_);
-    if (!text.ok() && text.status().code() == StatusCode::kResourceExhausted) {
-      return Answer(call, 413, "request size exceeds max limit");
-    }
-    if (!text.ok()) return Answer(call, 400, "failed to read body from request");
-    unpacked = *std::move(text);
-    body = unpacked;
-  } else if (!coding.empty() && coding != "identity") {
-    return Answer(call, 400, "failed to read body from request");
-  }
-  if (body.size() > max_body_bytes_) return Answer(call, 413, "request size exceeds max limit");
-  if (body.substr(0, 3) == "\xef\xbb\xbf") body.remove_prefix(3);
-  IngestBody(route, request, body, std::move(source), std::move(call));
-}
-
-void Gateway::IngestBody(const Route& route, const http::Request& request, std::string_view body,
-                         std::shared_ptr<const SourceEntry> source, Call call) {
-  const bool tolerant = !IsPlainJson(body);
-  if (tolerant && !event::Repair(body, kMaxBodyDepth).ok())
-    return Answer(call, 400, "invalid json");
-  const bool batch = route.kind == Route::Kind::kBatch;
-  const char* const end = body.data() + body.size();
-  const char* const begin = event::scan::SkipSpace(body.data(), end);
-  if (begin == end || *begin != '{') {
-    return Answer(call, 400, batch ? "empty batch payload" : "event is not a valid rudder event");
-  }
-  BatchBody outer;
-  if ((batch || source == nullptr) && !ScanBatchBody(body, &outer))
-    return Answer(call, 400, "invalid json");
-  const bool has_batch = !outer.batch.empty() && outer.batch.front() == '[';
-  if (source == nullptr) {
-    std::string key = event::DecodeText(outer.write_key);
-    if (key.empty() && batch && has_batch) key = WriteKeyOfEvents(outer.batch);
-    if (key.empty()) {
-      return Answer(call, 401,
-                    route.beacon ? "failed to read writekey from query params"
-                                 : "failed to read writekey from header");
-    }
-    source = sources_.Find(key);
-    if (source == nullptr) return Answer(call, 401, "invalid write key");
-    if (!source->enabled) return Answer(call, 404, "source is disabled");
-  }
-  source->bytes->Add(static_cast<double>(body.size()));
-  Acceptance acceptance({.source = source.get(),
-                         .remote_ip = RemoteIp(request),
-                         .received_at_us = clock_.NowMicros(),
-                         .max_event_bytes = max_event_bytes_});
-  acceptance.set_tolerant(tolerant);
-  if (!batch) {
-    acceptance.set_path_type(route.type);
-    Fault fault;
-    if (acceptance.Take(begin, end, &fault) == nullptr) return Answer(call, 400, "invalid json");
-    if (fault.status != 0) {
-      source->rejected->Increment();
-      return Answer(call, fault.status, fault.body);
-    }
-    return Append(acceptance, std::move(source), std::move(call));
-  }
-  if (!has_batch) return Answer(call, 400, "empty batch payload");
-  if (int64_t sent_at = 0; ParseTimestamp(event::DecodeText(outer.sent_at), &sent_at)) {
-    acceptance.set_sent_at_us(sent_at);
-  }
-  event::scan::Elements elements(outer.batch.data(), end);
-  const char* at = nullptr;
-  while (elements.Next(&at)) {
-    const char* const after = acceptance.Take(at, end);
-    if (after == nullptr) return Answer(call, 400, "invalid json");
-    elements.Advance(after);
-  }
-  if (acceptance.records().empty()) return Answer(call, 400, "empty batch payload");
-  Append(acceptance, std::move(source), std::move(call));
-}
-
-void Gateway::CountEvents(const SourceEntry& source, const Taken& taken, uint32_t repaired) const {
-  if (taken.accepted > 0) source.accepted->Add(taken.accepted);
-  if (taken.rejected > 0) source.rejected->Add(taken.rejected);
-  if (repaired > 0) source.repaired->Add(repaired);
-}
-
-void Gateway::Append(const Acceptance& acceptance, std::shared_ptr<const SourceEntry> source,
-                     Call call) {
-  const Taken taken{acceptance.accepted(), acceptance.rejected()};
-  Enter();
-  appender_->Append(acceptance.records(),
-                    [this, taken, repaired = acceptance.repaired(), source = std::move(source),
-                     call = std::move(call)](const Status& status) {
-                      NoteAppend(status.ok() || status.code() == StatusCode::kInvalidArgument);
-                      if (status.ok()) {
-                        CountEvents(*source, taken, repaired);
-                        Answer(call, 200, "ok");
-                      } else if (status.code() == StatusCode::kInvalidArgument) {
-                        Answer(call, 413, "request size exceeds max limit");
-                      } else {
-                        Answer(call, 503, "service unavailable");
-                      }
-                      Leave();
-                    });
-}
-
-void Gateway::TakeEvents(std::string_view write_key, std::span<const std::string_view> events,
-                         std::string_view remote_ip, TakenDone done) {
-  const auto refuse = [&done](StatusCode code, std::string_view message) {
-    done(MakeStatus(code, message), {});
-  };
-  if (!sources_.Ready()) return refuse(StatusCode::kUnavailable, "service unavailable");
-  std::shared_ptr<const SourceEntry> source = sources_.Find(write_key);
-  if (source == nullptr) return refuse(StatusCode::kUnauthenticated, "invalid write key");
-  if (!source->enabled) return refuse(StatusCode::kFailedPrecondition, "source is disabled");
-  if (events.empty()) return refuse(StatusCode::kInvalidArgument, "empty batch payload");
-  Acceptance acceptance({.source = source.get(),
-                         .remote_ip = remote_ip,
-                         .received_at_us = clock_.NowMicros(),
-                         .max_event_bytes = max_event_bytes_});
-  size_t bytes = 0;
-  for (const std::string_view json : events) {
-    bytes += json.size();
-    acceptance.TakeUnchecked(json);
-  }
-  source->bytes->Add(static_cast<double>(bytes));
-  const Taken taken{acceptance.accepted(), acceptance.rejected()};
-  Enter();
-  appender_->Append(acceptance.records(),
-                    [this, taken, repaired = acceptance.repaired(), source = std::move(source),
-                     done = std::move(done)](const Status& status) {
-                      NoteAppend(status.ok() || status.code() == StatusCode::kInvalidArgument);
-                      if (status.ok()) CountEvents(*source, taken, repaired);
-                      done(status, status.ok() ? taken : Taken{});
-                      Leave();
-                    });
 }
 
 void Gateway::SourceConfig(const http::Request& request, const Call& call) const {

@@ -18,6 +18,7 @@
 #include "libs/telemetry/metrics.h"
 #include "millrace/settings/v1/gateway.pb.h"
 #include "services/gateway/acceptance.h"
+#include "services/gateway/body_workers.h"
 #include "services/gateway/sources.h"
 
 namespace millrace::gateway {
@@ -30,6 +31,13 @@ struct Deps {
   Clock& clock = SystemClock();
   /// The appender to use instead of one of `log`, e.g. one that spills.
   std::unique_ptr<event_log::Appender> appender = nullptr;
+  /// Whether events of the source are refused for now (503), e.g. as a destination of it has used
+  /// up its share of the log. Asked for each request, by any thread. None: never.
+  std::function<bool(const SourceEntry&)> refuses = nullptr;
+  /// Name of this instance, for the numbers of its records (EventMeta.gateway).
+  std::string instance = "gateway";
+  /// See SequencedAppender::Options.
+  bool whole_appends = false;
 };
 
 /// The ingestion API: RudderStack's and Segment's paths, answered as their SDKs expect. An event is
@@ -57,7 +65,8 @@ class Gateway {
 
   /// For the gRPC service: takes `events` for `write_key` and calls `done` once, from any thread.
   /// OK: all are durable. Errors: kUnauthenticated (unknown key), kFailedPrecondition (disabled
-  /// source), kInvalidArgument (no events), and those of Appender::Append.
+  /// source), kInvalidArgument (no events, or too many), kUnavailable (Deps::refuses), and those of
+  /// Appender::Append.
   struct Taken {
     uint32_t accepted = 0;
     uint32_t rejected = 0;
@@ -74,12 +83,18 @@ class Gateway {
   struct Call;
   Gateway(const settings::v1::GatewaySettings& settings, const Deps& deps);
 
-  void Ingest(const Route& route, const http::Request& request, Call call);
+  void Ingest(const Route& route, http::Request request, Call call);
+  void IngestLater(const Route& route, http::Request request,
+                   std::shared_ptr<const SourceEntry> source, Call call);
+  void IngestLarge(const Route& route, const http::Request& request,
+                   std::shared_ptr<const SourceEntry> source, Call call);
   void IngestBody(const Route& route, const http::Request& request, std::string_view body,
                   std::shared_ptr<const SourceEntry> source, Call call);
-  void Append(const Acceptance& acceptance, std::shared_ptr<const SourceEntry> source, Call call);
+  void Append(Acceptance& acceptance, std::shared_ptr<const SourceEntry> source, Call call);
   void Answer(const Call& call, int status, std::string_view body) const;
   void AnswerWith(const Call& call, http::Response response) const;
+  bool TurnedAway(const SourceEntry* source, const Call& call) const;
+  void AnswerTooMany(const Call& call) const;
   void SourceConfig(const http::Request& request, const Call& call) const;
   void ProjectSettings(const http::Request& request, std::string_view write_key,
                        const Call& call) const;
@@ -91,7 +106,10 @@ class Gateway {
 
   const size_t max_body_bytes_;
   const size_t max_event_bytes_;
+  const size_t max_event_keys_;
+  const size_t max_batch_events_;
   const bool trust_forwarded_for_;
+  const std::function<bool(const SourceEntry&)> refuses_;
   Clock& clock_;
   telemetry::Metrics& metrics_;
   telemetry::Histogram& duration_;
@@ -104,7 +122,8 @@ class Gateway {
   std::atomic<int64_t> refused_at_us_{0};
   Mutex mu_;
   std::condition_variable idle_;
-  std::unique_ptr<event_log::Appender> appender_;  // last: its callbacks use the rest
+  std::unique_ptr<event_log::Appender> appender_;  // its callbacks use what is above
+  std::unique_ptr<BodyWorkers> workers_;           // last: they use the rest
 };
 
 }  // namespace millrace::gateway

@@ -37,7 +37,9 @@ Status Run(service::Process& process) {
   gateway::Deps deps{.log = process.log(),
                      .config = process.workspace(),
                      .metrics = process.metrics(),
-                     .clock = process.clock()};
+                     .clock = process.clock(),
+                     .instance = process.instance(),
+                     .whole_appends = process.settings().event_log().backend() != "kafka"};
   if (process.settings().event_log().backend() == "kafka" && settings.spill_quota_bytes() >= 0) {
     MR_ASSIGN_OR_RETURN(auto spill, OpenSpill(process));
     MR_ASSIGN_OR_RETURN(

@@ -1,5 +1,7 @@
 #include "services/gateway/sources.h"
 
+#include <utility>
+
 namespace millrace::gateway {
 
 Sources::Sources(config::ConfigSource& config, telemetry::Metrics& metrics) : metrics_(metrics) {
@@ -11,6 +13,12 @@ Sources::Sources(config::ConfigSource& config, telemetry::Metrics& metrics) : me
 void Sources::Update(const config::v1::Workspace& workspace) {
   auto state = std::make_shared<State>();
   state->ready = true;
+  StringMap<std::vector<std::string>> destinations;
+  for (const auto& connection : workspace.connections()) {
+    if (!connection.enabled()) continue;
+    destinations[connection.source_id()].push_back(connection.destination_id());
+  }
+  StringSet gone = std::exchange(known_, {});
   for (const auto& source : workspace.sources()) {
     const telemetry::Labels labels = {{"source", source.id()}};
     const auto entry = std::make_shared<const SourceEntry>(SourceEntry{
@@ -18,6 +26,7 @@ void Sources::Update(const config::v1::Workspace& workspace) {
         .name = source.name(),
         .workspace_id = workspace.id(),
         .enabled = source.enabled(),
+        .destinations = destinations[source.id()],
         .accepted = &metrics_.GetCounter("millrace_gateway_events_accepted_total",
                                          "Events acknowledged to their sender.", labels),
         .rejected = &metrics_.GetCounter("millrace_gateway_events_rejected_total",
@@ -31,6 +40,11 @@ void Sources::Update(const config::v1::Workspace& workspace) {
       if (!key.empty()) state->by_key[key] = entry;
     }
   }
+  for (const auto& source : workspace.sources()) {
+    gone.erase(source.id());
+    known_.insert(source.id());
+  }
+  for (const std::string& id : gone) metrics_.Remove({{"source", id}});
   state_.Set(std::move(state));
 }
 

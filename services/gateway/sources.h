@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "libs/base/snapshot.h"
 #include "libs/base/string_map.h"
@@ -17,6 +18,7 @@ struct SourceEntry {
   std::string name;
   std::string workspace_id;
   bool enabled = false;
+  std::vector<std::string> destinations;  // ids of those it is connected to
   telemetry::Counter* accepted = nullptr;
   telemetry::Counter* rejected = nullptr;
   telemetry::Counter* repaired = nullptr;
@@ -45,6 +47,7 @@ class Sources {
   void Update(const config::v1::Workspace& workspace);
 
   telemetry::Metrics& metrics_;
+  StringSet known_;  // ids of the sources that have series; of the listener alone
   Snapshot<State> state_;
   std::shared_ptr<void> subscription_;  // last: its listener uses the rest
 };

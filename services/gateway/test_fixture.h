@@ -3,7 +3,9 @@
 #include <catch2/catch.hpp>
 #include <zlib.h>
 
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -17,11 +19,26 @@ namespace millrace::gateway::test {
 
 class Answered final : public http::Responder::Impl {
  public:
-  void Send(http::Response response) override { response_ = std::move(response); }
+  void Send(http::Response response) override {
+    const std::scoped_lock lock(mu_);
+    response_ = std::move(response);
+    came_.notify_all();
+  }
   std::shared_ptr<http::StreamWriter> Stream(http::Response) override { return nullptr; }
-  const std::optional<http::Response>& response() const { return response_; }
+  std::optional<http::Response> response() {
+    const std::scoped_lock lock(mu_);
+    return response_;
+  }
+  /// Large bodies are worked on another thread.
+  http::Response Wait() {
+    std::unique_lock lock(mu_);
+    came_.wait(lock, [this] { return response_.has_value(); });
+    return *response_;
+  }
 
  private:
+  std::mutex mu_;
+  std::condition_variable came_;
   std::optional<http::Response> response_;
 };
 
@@ -54,10 +71,13 @@ inline std::string HeaderOf(const http::Response& response, std::string_view nam
 // memory.
 class Fixture {
  public:
-  explicit Fixture(bool with_workspace = true, settings::v1::GatewaySettings settings = {}) {
+  explicit Fixture(bool with_workspace = true, settings::v1::GatewaySettings settings = {},
+                   std::unique_ptr<event_log::Appender> appender = nullptr,
+                   std::function<bool(const SourceEntry&)> refuses = nullptr) {
     REQUIRE(log.EnsureTopic("ingest", {}).ok());
     if (with_workspace) SetWorkspace();
-    auto made = Gateway::Create(settings, {log, config, metrics, clock});
+    auto made = Gateway::Create(
+        settings, {log, config, metrics, clock, std::move(appender), std::move(refuses)});
     REQUIRE(made.ok());
     gate = *std::move(made);
   }
@@ -69,6 +89,10 @@ class Fixture {
     source->add_write_keys("key");
     source->add_write_keys("old");
     source->set_enabled(true);
+    auto* connection = workspace->add_connections();
+    connection->set_source_id("src");
+    connection->set_destination_id("dst");
+    connection->set_enabled(true);
     auto* disabled = workspace->add_sources();
     disabled->set_id("src2");
     disabled->add_write_keys("off");
@@ -77,17 +101,19 @@ class Fixture {
   http::Response Send(http::Request request) {
     auto answered = std::make_shared<Answered>();
     gate->Handle(std::move(request), http::Responder(answered));
-    REQUIRE(answered->response().has_value());
-    return *answered->response();
+    return answered->Wait();
   }
-  http::Response Post(const std::string& target, std::string body, http::Headers headers) {
+  static http::Request Request(const std::string& target, std::string body, http::Headers headers) {
     const size_t question = target.find('?');
     http::Request request{.method = "POST", .path = target.substr(0, question)};
     if (question != std::string::npos) request.query = target.substr(question + 1);
     request.headers = std::move(headers);
     request.body = Bytes(std::move(body));
     request.remote_ip = "192.0.2.7";
-    return Send(std::move(request));
+    return request;
+  }
+  http::Response Post(const std::string& target, std::string body, http::Headers headers) {
+    return Send(Request(target, std::move(body), std::move(headers)));
   }
   http::Response Post(const std::string& target, std::string body) {
     return Post(target, std::move(body), {{"authorization", Basic("key")}});

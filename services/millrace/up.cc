@@ -12,8 +12,10 @@
 #include "libs/http/server.h"
 #include "libs/script/worker_pool.h"
 #include "libs/service/lag_reporter.h"
+#include "libs/service/metrics_page.h"
 #include "libs/service/open_log.h"
 #include "libs/service/run.h"
+#include "libs/service/start_guard.h"
 #include "libs/telemetry/metrics.h"
 #include "libs/transformation/runtime.h"
 #include "libs/transports/http/http_transport.h"
@@ -40,15 +42,12 @@ bool Runs(const ProcessSettings& settings, std::string_view service) {
 }
 
 http::Handler Mount(gateway::Gateway& gateway, control_plane::ControlPlane& control_plane,
-                    telemetry::Metrics& metrics) {
+                    service::MetricsPage& metrics) {
   return [&](http::Request request, http::Responder responder) {
     if (request.path.rfind("/api/", 0) == 0) {
       return control_plane.Handle(std::move(request), std::move(responder));
     }
-    if (request.path == "/metrics" && request.method == "GET") {
-      return responder.Send(
-          {.headers = {{"Content-Type", "text/plain; version=0.0.4"}}, .body = metrics.Render()});
-    }
+    if (service::MetricsPage::Wants(request)) return metrics.Answer(std::move(responder));
     gateway.Handle(std::move(request), std::move(responder));
   };
 }
@@ -56,6 +55,7 @@ http::Handler Mount(gateway::Gateway& gateway, control_plane::ControlPlane& cont
 }  // namespace
 
 Status Run(const ProcessSettings& given) {
+  service::StartGuard starting;
   ProcessSettings settings = given;
   if (settings.data_dir().empty()) settings.set_data_dir("millrace-data");
   if (settings.listen().empty()) settings.set_listen("127.0.0.1:8080");
@@ -107,10 +107,14 @@ Status Run(const ProcessSettings& given) {
                                                  .transformers = transformers.get(),
                                                  .transformation = settings.transformation()}));
   MR_RETURN_IF_ERROR(service::EnsureSharedTopics(*log, settings.event_log()));
-  MR_ASSIGN_OR_RETURN(const auto gateway,
-                      gateway::Gateway::Create(
-                          settings.gateway(),
-                          {.log = *log, .config = control_plane->config(), .metrics = metrics}));
+  MR_ASSIGN_OR_RETURN(
+      const auto gateway,
+      gateway::Gateway::Create(settings.gateway(),
+                               {.log = *log,
+                                .config = control_plane->config(),
+                                .metrics = metrics,
+                                .instance = service::InstanceName(settings),
+                                .whole_appends = settings.event_log().backend() != "kafka"}));
   script::ScriptSettings script_settings;
   if (settings.script_workers() > 0) {
     script_settings.workers = static_cast<int>(settings.script_workers());
@@ -152,8 +156,13 @@ Status Run(const ProcessSettings& given) {
   http::ServerOptions http_options = gateway::Gateway::ServerOptionsOf(settings.gateway());
   http_options.address = listen.host;
   http_options.port = listen.port;
-  MR_ASSIGN_OR_RETURN(const auto server,
-                      http::Server::Start(http_options, Mount(*gateway, *control_plane, metrics)));
+  http_options.first_reserved_descriptor = service::FirstReservedDescriptor();
+  service::MetricsPage metrics_page(metrics);
+  MR_ASSIGN_OR_RETURN(
+      const auto server,
+      http::Server::Start(http_options, Mount(*gateway, *control_plane, metrics_page)));
+  metrics_page.Watch(*server);
+  starting.End();
   log::Info("ready: http://{}:{}, data in {}", listen.host, server->port(), data_dir);
 
   log::Info("{}: draining", service::WaitForSignal());

@@ -18,16 +18,22 @@ namespace {
 // The event itself keeps the whole name. Beside it an unbounded one could make a record that no log
 // takes, at which the processor would stand for ever.
 constexpr size_t kEventNameBytes = 1024;
+
+/// A record may stand for several events that the gateway has refused.
+int64_t EventsOf(const Event& event) {
+  return std::max<int64_t>(event.meta.rejected_count(), 1);
+}
 }  // namespace
 
 void Outputs::Count(std::string_view source, std::string_view destination, Fate fate,
-                    std::string_view reason) {
-  ++counts_[CountKey(source, destination, fate, reason)];
+                    std::string_view reason, int64_t events) {
+  counts_[CountKey(source, destination, fate, reason)] += events;
 }
 
 void Outputs::Add(Event event) {
   const std::string& source = event.meta.source_id();
-  Count(source, "", event.extra ? accounting::v1::PRODUCED : accounting::v1::ACCEPTED);
+  Count(source, "", event.extra ? accounting::v1::PRODUCED : accounting::v1::ACCEPTED, "",
+        EventsOf(event));
   if (!event.meta.redrive().destination_id().empty()) return AddRedriven(std::move(event));
   switch (event.state) {
     case EventState::kDuplicate:
@@ -219,6 +225,7 @@ void Outputs::DeadLetter(const Event& event, const std::string& destination_id) 
   letter.set_attempts(event.attempts);
   letter.set_stack(event.stack);
   letter.mutable_user_key()->assign(event.user_key);
+  letter.set_count(event.meta.rejected_count());
   if (!destination_id.empty()) *letter.mutable_delivery() = MetaOf(event, destination_id);
   if (!event.failed_step.empty() || event.meta.has_redrive()) {
     *letter.mutable_ingest() = IngestMetaOf(event, destination_id, fan_out_.routing_keys());
@@ -229,7 +236,7 @@ void Outputs::DeadLetter(const Event& event, const std::string& destination_id) 
   const bool at_source = destination_id.empty();
   Count(event.meta.source_id(), destination_id,
         at_source ? accounting::v1::SOURCE_DEAD_LETTERED : accounting::v1::DEAD_LETTERED,
-        event.reason);
+        event.reason, EventsOf(event));
 }
 
 void Outputs::AddRecord(std::string_view topic, int32_t partition, std::string value) {

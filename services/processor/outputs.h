@@ -57,7 +57,7 @@ class Outputs {
   void DeadLetter(const Event& event, const std::string& destination_id);
   void Sort();
   void Count(std::string_view source, std::string_view destination, accounting::v1::Fate fate,
-             std::string_view reason = {});
+             std::string_view reason = {}, int64_t events = 1);
   void AddRecord(event_log::TopicRecord record, size_t order);
   std::string_view Keep(std::string text) { return kept_.emplace_back(std::move(text)); }
 

@@ -106,6 +106,31 @@ TEST_CASE("Every event is counted once and goes where it belongs", "[processor]"
         std::string::npos);
 }
 
+TEST_CASE("A record that stands for many refused events is counted as many", "[processor]") {
+  Fixture f;
+  f.Start();
+  event::v1::EventMeta meta;
+  meta.set_workspace_id("w1");
+  meta.set_source_id("s1");
+  meta.set_message_id("sum");
+  meta.set_rejected_reason("1003 events of one request were refused");
+  meta.set_rejected_count(1003);
+  f.Append("nobody", meta, R"({"refused":1003,"reasons":{},"samples":[]})");
+  f.Send("s1", "bad", "", "event is too deep");
+  const Counts counts = f.WaitUntilCounted();
+  f.Stop();
+  CHECK(counts ==
+        Counts{{{"s1", "", accounting::v1::ACCEPTED, ""}, 1004},
+               {{"s1", "", accounting::v1::SOURCE_DEAD_LETTERED, "rejected_by_gateway"}, 1004}});
+  std::map<std::string, uint32_t> letters;
+  for (const std::string& value : f.Values(std::string(event_log::kDeadLetterTopic))) {
+    delivery::v1::DeadLetter letter;
+    REQUIRE(letter.ParseFromString(value));
+    letters[letter.message_id()] = letter.count();
+  }
+  CHECK(letters == std::map<std::string, uint32_t>{{"sum", 1003}, {"bad", 0}});
+}
+
 TEST_CASE("An error at any step neither loses nor repeats an event", "[processor]") {
   const std::string failpoint = GENERATE("processor.after_poll", "processor.after_transform",
                                          "processor.before_commit", "processor.after_commit");
