@@ -259,6 +259,7 @@ StatusOr<Json> Api::AuditNow() {
               {"residual", audit.Residual()},
               {"moving", moving},
               {"missing", missing},
+              {"lost_records", audit.lost_records},
               {"sources", sources},
               {"connections", connections}};
 }

@@ -180,7 +180,7 @@ Status AddPositions(event_log::EventLog& log, const std::string& topic,
 
 int64_t Audit::Residual() const {
   if (unexplained != 0) return unexplained;
-  int64_t sum = 0;
+  int64_t sum = lost_records;
   for (const auto& [source, account] : sources) sum += std::abs(account.Residual());
   for (const auto& [ids, account] : connections) sum += std::abs(account.Residual());
   for (const auto& [destination, events] : missing) sum += std::abs(events);
@@ -292,6 +292,8 @@ StatusOr<Audit> CompareWithLog(event_log::EventLog& log, const LogPositions& pos
   }
   for (const CountRow& row : counts) {
     if (row.fate == Fate::ACCEPTED) counted += row.count;
+    if (row.fate == Fate::BEYOND_RECORD) counted -= row.count;
+    if (row.fate == Fate::LOST_RECORD) audit.lost_records += row.count;
   }
   audit.unexplained = read - counted;
   if (!dense) return audit;

@@ -50,6 +50,8 @@ struct Audit {
   /// By destination: events that wait by the counters, minus the records that the log has for it.
   /// Of those whose records were not read one by one. Anything but 0 at rest is a loss or a bug.
   std::map<std::string, int64_t> missing;
+  /// Records that a gateway acknowledged and the log did not keep. A loss, whatever the rest says.
+  int64_t lost_records = 0;
   int64_t ingest_records = 0;  // by the log's own offsets
   int64_t ingest_lag = 0;      // not yet read by the processor
   /// What the log says was read, minus what the processor counted: anything but 0 at rest is a bug.

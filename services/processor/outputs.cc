@@ -34,6 +34,9 @@ void Outputs::Add(Event event) {
   const std::string& source = event.meta.source_id();
   Count(source, "", event.extra ? accounting::v1::PRODUCED : accounting::v1::ACCEPTED, "",
         EventsOf(event));
+  if (EventsOf(event) > 1) {
+    Count(source, "", accounting::v1::BEYOND_RECORD, "", EventsOf(event) - 1);
+  }
   if (!event.meta.redrive().destination_id().empty()) return AddRedriven(std::move(event));
   switch (event.state) {
     case EventState::kDuplicate:
