@@ -50,7 +50,7 @@ TEST_CASE("names of headers know no case: the last of one counts") {
   INFO(decoded.error);
   REQUIRE(decoded.requests.size() == 1);
   CHECK(decoded.requests[0].headers ==
-        http::Headers{{"X", "1"}, {"content-type", "c/d"}, {"AUTHORIZATION", "own"}, {"y", "3"}});
+        Headers{{"X", "1"}, {"content-type", "c/d"}, {"AUTHORIZATION", "own"}, {"y", "3"}});
 }
 
 TEST_CASE("credentials go to their origins only") {
@@ -74,7 +74,7 @@ TEST_CASE("credentials go to their origins only") {
   REQUIRE(decoded.requests.size() == 1);
   CHECK(decoded.requests[0].url == c.sent);
   CHECK(decoded.requests[0].headers ==
-        (c.with ? http::Headers{{"authorization", "s"}} : http::Headers{}));
+        (c.with ? Headers{{"authorization", "s"}} : Headers{}));
 }
 
 TEST_CASE("what is no request is refused with the reason") {
