@@ -42,7 +42,13 @@ WorkspacePtr ReadCache(const std::string& path) {
 class WatchClientImpl final : public WatchClient {
  public:
   explicit WatchClientImpl(WatchOptions options)
-      : options_(std::move(options)), cache_path_(options_.cache_dir + "/workspace.bin") {}
+      : options_(std::move(options)), cache_path_(options_.cache_dir + "/workspace.bin") {
+    if (options_.metrics == nullptr) return;
+    gauge_ = &options_.metrics->GetGauge(
+        "millrace_configuration_held_back",
+        "1 while the control plane's configuration is no successor of the one in force and is not "
+        "taken.");
+  }
 
   ~WatchClientImpl() override {
     thread_.request_stop();
@@ -82,6 +88,11 @@ class WatchClientImpl final : public WatchClient {
     return OkStatus();
   }
 
+  std::string HeldBack() const override {
+    MutexLock lock(mu_);
+    return held_back_;
+  }
+
  private:
   void Run(const std::stop_token& stop) {
     pthread_setname_np(pthread_self(), "config-watch");
@@ -117,9 +128,15 @@ class WatchClientImpl final : public WatchClient {
     v1::WatchRequest request;
     request.set_service(options_.service);
     request.set_instance(options_.instance);
-    if (const WorkspacePtr held = source_.Current(); held != nullptr && !ask_for_snapshot_) {
-      request.set_known_revision(held->revision());
-      request.set_known_updated_at_us(held->updated_at_us());
+    request.set_takes_lists(true);
+    if (const WorkspacePtr held = source_.Current(); held != nullptr) {
+      request.mutable_held()->set_store_id(held->store_id());
+      request.mutable_held()->set_revision(held->revision());
+      request.mutable_held()->set_updated_at_us(held->updated_at_us());
+      if (!ask_for_snapshot_) {
+        request.set_known_revision(held->revision());
+        request.set_known_updated_at_us(held->updated_at_us());
+      }
     }
     ask_for_snapshot_ = false;
     const auto reader = stub.Watch(&context, request);
@@ -128,12 +145,21 @@ class WatchClientImpl final : public WatchClient {
     while (reader->Read(&response)) {
       came = true;
       const Status status = Take(response);
-      if (status.ok()) continue;
+      if (status.ok()) {
+        SetHeldBack("");
+        continue;
+      }
+      if (!HeldBack().empty()) {
+        context.TryCancel();
+        came = false;  // so that it is asked less and less often
+        continue;
+      }
       log::Warning("configuration: {}; asking for all of it", Message(status));
       ask_for_snapshot_ = true;
       context.TryCancel();
     }
     const grpc::Status end = reader->Finish();
+    if (end.error_code() == grpc::StatusCode::FAILED_PRECONDITION) SetHeldBack(end.error_message());
     MutexLock lock(mu_);
     context_ = nullptr;
     if (stop.stop_requested()) return came;
@@ -143,12 +169,39 @@ class WatchClientImpl final : public WatchClient {
     return came;
   }
 
+  /// The service goes on with what it holds; said once, and shown.
+  void SetHeldBack(const std::string& why) {
+    MutexLock lock(mu_);
+    if (why == held_back_) return;
+    if (!why.empty()) {
+      log::Error("the configuration of the control plane at {} is not taken: {}", options_.address,
+                 why);
+    } else {
+      log::Info("the configuration of the control plane at {} is taken again", options_.address);
+    }
+    held_back_ = why;
+    if (gauge_ != nullptr) gauge_->Set(why.empty() ? 0 : 1);
+  }
+
+  /// Whether a snapshot must not take the place of what is held, although the control plane sent
+  /// it.
+  static bool IsForeign(const v1::Workspace* held, const v1::WatchResponse& response) {
+    const v1::Workspace& next = response.snapshot();
+    if (held == nullptr || response.accepted() || next.store_id().empty()) return false;
+    if (held->store_id().empty()) return false;
+    return next.store_id() != held->store_id() || next.revision() < held->revision();
+  }
+
   Status Take(const v1::WatchResponse& response) {
     auto next = std::make_shared<v1::Workspace>();
+    const WorkspacePtr held = source_.Current();
     if (response.has_snapshot()) {
+      if (IsForeign(held.get(), response)) {
+        SetHeldBack("it is of another store, or older than the one held");
+        return MakeStatus(StatusCode::kFailedPrecondition, "a foreign configuration");
+      }
       *next = response.snapshot();
     } else if (response.has_delta()) {
-      const WorkspacePtr held = source_.Current();
       if (held == nullptr) {
         return MakeStatus(StatusCode::kFailedPrecondition, "a change came before any snapshot");
       }
@@ -171,12 +224,14 @@ class WatchClientImpl final : public WatchClient {
 
   const WatchOptions options_;
   const std::string cache_path_;
+  telemetry::Gauge* gauge_ = nullptr;
   LocalSource source_;
   bool ask_for_snapshot_ = false;  // the watching thread's
-  Mutex mu_;
+  mutable Mutex mu_;
   std::condition_variable changed_;
   grpc::ClientContext* context_ ABSL_GUARDED_BY(mu_) = nullptr;
   std::string last_fault_ ABSL_GUARDED_BY(mu_);
+  std::string held_back_ ABSL_GUARDED_BY(mu_);
   std::jthread thread_;
 };
 

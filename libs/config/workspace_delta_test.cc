@@ -21,6 +21,16 @@ v1::Workspace Make(uint64_t revision,
   return workspace;
 }
 
+/// "same" when a delta from the one makes the other of it, else how they differ.
+std::string DescribeChange(const v1::Workspace& from, const v1::Workspace& to) {
+  const auto patched = ApplyDelta(from, MakeDelta(from, to));
+  if (!patched.ok()) return std::string(Message(patched.status()));
+  google::protobuf::util::MessageDifferencer differencer;
+  std::string difference;
+  differencer.ReportDifferencesToString(&difference);
+  return differencer.Compare(*patched, to) ? "same" : difference;
+}
+
 }  // namespace
 
 TEST_CASE("a delta holds what changed and nothing else, and turns the one into the other",
@@ -29,54 +39,75 @@ TEST_CASE("a delta holds what changed and nothing else, and turns the one into t
   v1::Workspace after = Make(5, {{"a", "A"}, {"c", "C2"}, {"e", "E"}});
   after.set_updated_at_us(77);
   const v1::WorkspaceDelta delta = MakeDelta(before, after);
-  CHECK(delta.upserted_sources_size() == 2);
-  REQUIRE(delta.deleted_source_ids_size() == 1);
-  CHECK(delta.deleted_source_ids(0) == "b");
-  CHECK(delta.upserted_destinations_size() == 0);
+  REQUIRE(delta.lists_size() == 1);
+  CHECK(delta.lists(0).field() == v1::Workspace::kSourcesFieldNumber);
+  CHECK(delta.lists(0).upserted_size() == 2);
+  REQUIRE(delta.lists(0).deleted_size() == 1);
+  CHECK(delta.lists(0).deleted(0) == "b");
   const auto patched = ApplyDelta(before, delta);
   REQUIRE(patched.ok());
   CHECK(google::protobuf::util::MessageDifferencer::Equals(*patched, after));
 }
 
-TEST_CASE("a delta carries transformations, libraries and credentials", "[config]") {
-  const auto add = [](v1::Workspace* workspace, const std::string& version,
-                      const std::string& library, const std::string& key,
-                      const std::string& value) {
-    auto* transformation = workspace->add_transformations();
-    transformation->set_id("t");
-    transformation->mutable_published()->set_id(version);
-    auto* code = workspace->add_library_versions();
-    code->set_id(library);
-    code->set_published(true);
-    auto* credential = workspace->add_credentials();
-    credential->set_key(key);
-    credential->set_value(value);
-  };
+TEST_CASE("every list and every other field of the workspace takes part in a delta", "[config]") {
+  // Whatever fields there are: each is set in its turn.
+  const auto& descriptor = *v1::Workspace::descriptor();
+  int lists = 0;
+  for (int i = 0; i < descriptor.field_count(); ++i) {
+    const auto& field = *descriptor.field(i);
+    CAPTURE(field.name());
+    const v1::Workspace plain = Make(1, {});
+    v1::Workspace with = Make(2, {});
+    if (field.is_repeated()) {
+      REQUIRE(field.message_type() != nullptr);
+      ++lists;
+      const auto add = [&](const std::string& key) {
+        auto* entity = with.GetReflection()->AddMessage(&with, &field);
+        const auto* by = field.message_type()->FindFieldByName("id");
+        if (by == nullptr) by = field.message_type()->FindFieldByName("key");
+        REQUIRE(by != nullptr);
+        entity->GetReflection()->SetString(entity, by, key);
+      };
+      for (const char* key : {"x", "y", "z"}) add(key);
+    } else if (field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_STRING) {
+      with.GetReflection()->SetString(&with, &field, "another");
+    }
+    REQUIRE(DescribeChange(plain, with) == "same");
+    // And gone again, the one in the middle first.
+    v1::Workspace fewer = with;
+    fewer.set_revision(3);
+    if (field.is_repeated()) {
+      const auto& reflection = *fewer.GetReflection();
+      const int size = reflection.FieldSize(fewer, &field);
+      reflection.SwapElements(&fewer, &field, size - 2, size - 1);
+      reflection.RemoveLast(&fewer, &field);
+    }
+    CHECK(DescribeChange(with, fewer) == "same");
+    CHECK(DescribeChange(fewer, plain) == "same");
+  }
+  CHECK(lists >= 6);
+}
+
+TEST_CASE("a delta replaces what changed in its place, and is empty when nothing did", "[config]") {
   v1::Workspace before = Make(1, {});
   v1::Workspace after = Make(2, {});
-  SECTION("new") {
-    add(&after, "v1", "l1", "k", "x");
+  for (auto* workspace : {&before, &after}) {
+    for (const char* key : {"a", "b", "c"}) workspace->add_credentials()->set_key(key);
   }
-  SECTION("changed, one gone for another") {
-    add(&before, "v1", "l1", "k", "x");
-    add(&after, "v2", "l2", "k", "y");
-  }
-  SECTION("a key gone for another") {
-    add(&before, "v1", "l1", "k", "x");
-    add(&after, "v1", "l1", "k2", "x");
-  }
-  SECTION("gone") {
-    add(&before, "v1", "l1", "k", "x");
-  }
-  const v1::WorkspaceDelta delta = MakeDelta(before, after);
-  const auto patched = ApplyDelta(before, delta);
-  REQUIRE(patched.ok());
-  CHECK(google::protobuf::util::MessageDifferencer::Equals(*patched, after));
-  // And nothing when nothing changed.
-  const v1::WorkspaceDelta none = MakeDelta(after, after);
-  CHECK(none.upserted_transformations_size() + none.upserted_library_versions_size() +
-            none.upserted_credentials_size() ==
-        0);
+  after.mutable_credentials(1)->set_value("changed");
+  CHECK(DescribeChange(before, after) == "same");
+  CHECK(MakeDelta(after, after).lists().empty());
+}
+
+TEST_CASE("a change of a list that is not known is refused, not passed over", "[config]") {
+  v1::WorkspaceDelta delta = MakeDelta(Make(1, {}), Make(2, {}));
+  delta.add_lists()->set_field(9999);
+  CHECK(ApplyDelta(Make(1, {}), delta).status().code() == StatusCode::kFailedPrecondition);
+  delta.mutable_lists(0)->set_field(v1::Workspace::kNameFieldNumber);
+  CHECK(ApplyDelta(Make(1, {}), delta).status().code() == StatusCode::kFailedPrecondition);
+  delta.clear_lists();
+  delta.clear_head();  // as a control plane of before `lists` sends it
+  CHECK(ApplyDelta(Make(1, {}), delta).status().code() == StatusCode::kFailedPrecondition);
 }
 
 TEST_CASE("a delta of another revision is refused", "[config]") {

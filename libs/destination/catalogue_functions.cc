@@ -32,6 +32,13 @@ std::function<StatusOr<Config>(const config::v1::Destination&)> ConfigsOf(
   };
 }
 
+std::function<bool(std::string_view type)> WarehouseTestOf(const Catalogue& catalogue) {
+  return [find = DefinitionsOf(catalogue)](std::string_view type) {
+    const v1::Definition* definition = find(type);
+    return definition != nullptr && definition->kind() == v1::WAREHOUSE;
+  };
+}
+
 std::function<Status(std::string_view, std::string_view)> ValidatorOf(const Catalogue& catalogue) {
   return [&catalogue](std::string_view type, std::string_view config_json) -> Status {
     const DestinationType* found = catalogue.Find(type);

@@ -20,6 +20,9 @@ Status UnknownType(const Catalogue& catalogue, std::string_view type);
 /// The definition of a type by name; null when there is none.
 std::function<const v1::Definition*(std::string_view)> DefinitionsOf(const Catalogue& catalogue);
 
+/// Whether a type is loaded by the warehouse loader; false for one that is not known.
+std::function<bool(std::string_view type)> WarehouseTestOf(const Catalogue& catalogue);
+
 /// Reads the configuration of a destination by the definition of its type; kInvalidArgument also
 /// for an unknown type.
 std::function<StatusOr<Config>(const config::v1::Destination&)> ConfigsOf(

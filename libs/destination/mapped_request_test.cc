@@ -73,8 +73,7 @@ TEST_CASE("credentials go to their origins only") {
   INFO(decoded.error);
   REQUIRE(decoded.requests.size() == 1);
   CHECK(decoded.requests[0].url == c.sent);
-  CHECK(decoded.requests[0].headers ==
-        (c.with ? Headers{{"authorization", "s"}} : Headers{}));
+  CHECK(decoded.requests[0].headers == (c.with ? Headers{{"authorization", "s"}} : Headers{}));
 }
 
 TEST_CASE("what is no request is refused with the reason") {

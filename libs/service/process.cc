@@ -42,6 +42,7 @@ Status Process::Watch() {
   MR_ASSIGN_OR_RETURN(
       auto options, config::MakeWatchOptions(settings_.control_plane_client(), settings_.data_dir(),
                                              short_name, instance()));
+  options.metrics = &metrics_;
   MR_ASSIGN_OR_RETURN(watch_, config::WatchClient::Start(std::move(options)));
   return watch_->WaitForSnapshot(kFirstSnapshot);
 }
@@ -70,7 +71,12 @@ Status Process::Serve(http::ServerOptions options, http::Handler handler,
         if (request.path == "/health/ready" && !ready()) {
           return responder.Send({.status = 503, .body = "not ready\n"});
         }
-        if (request.path.rfind("/health", 0) == 0) return responder.Send({.body = "ok"});
+        if (request.path.rfind("/health", 0) == 0) {
+          const std::string held_back = watch_ == nullptr ? "" : watch_->HeldBack();
+          return responder.Send(
+              {.body =
+                   held_back.empty() ? "ok" : "ok; the configuration is an old one: " + held_back});
+        }
         if (handler) return handler(std::move(request), std::move(responder));
         responder.Send({.status = 404, .body = "not found\n"});
       }));

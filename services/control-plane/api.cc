@@ -98,7 +98,9 @@ StatusOr<Json> Api::Route(const http::Request& request) {
   if (request.method != "GET") MR_RETURN_IF_ERROR(CheckQuery(request.query));
   MR_ASSIGN_OR_RETURN(const bool dry_run, QueryFlag(request.query, "dry_run"));
   MR_ASSIGN_OR_RETURN(const bool prune, QueryFlag(request.query, "prune"));
-  const ApplyOptions options{.dry_run = dry_run, .prune = prune};
+  MR_ASSIGN_OR_RETURN(const bool give_up_waiting, QueryFlag(request.query, "give_up_waiting"));
+  const ApplyOptions options{
+      .dry_run = dry_run, .prune = prune, .give_up_waiting = give_up_waiting};
   if (what == "GET /api/v1/workspace") {
     Json document = ToDocument(*deps_.config.Current(), deps_.destinations);
     document["revision"] = deps_.config.Current()->revision();
@@ -112,6 +114,7 @@ StatusOr<Json> Api::Route(const http::Request& request) {
     MR_ASSIGN_OR_RETURN(const Json body, BodyOf(request));
     return Import(body, options);
   }
+  if (what == "POST /api/v1/workspace/accept") return AcceptStore();
   if (what == "GET /api/v1/audit") return AuditNow();
   if (what == "GET /api/v1/dead-letters") return ListDeadLetters(request);
   if (what == "POST /api/v1/dead-letters/redrive") {
@@ -130,21 +133,40 @@ StatusOr<Json> Api::Route(const http::Request& request) {
 
 StatusOr<Json> Api::RouteList(const http::Request& request, const std::string& kind,
                               const ApplyOptions& options) {
-  if (request.method == "GET") return ToDocument(*deps_.config.Current(), deps_.destinations)[kind];
+  if (request.method == "GET") return ListOf(kind);
   if (request.method == "POST" || request.method == "PUT") {
     MR_ASSIGN_OR_RETURN(const Json body, BodyOf(request));
-    return Apply({{kind, Json::array({body})}}, {.dry_run = options.dry_run});
+    ApplyOptions without_prune = options;
+    without_prune.prune = false;
+    return Apply({{kind, Json::array({body})}}, without_prune);
   }
   return Error(StatusCode::kUnimplemented, "{} takes GET, POST and PUT", request.path);
 }
 
+StatusOr<Json> Api::ListOf(const std::string& kind) {
+  const auto workspace = deps_.config.Current();
+  Json list = ToDocument(*workspace, deps_.destinations)[kind];
+  if (kind == "destinations") MR_RETURN_IF_ERROR(destinations_.AddStatus(*workspace, &list));
+  return list;
+}
+
 StatusOr<Json> Api::RouteOne(const http::Request& request, const std::string& kind,
                              const std::string& id, const ApplyOptions& options) {
-  const Json list = ToDocument(*deps_.config.Current(), deps_.destinations)[kind];
+  constexpr std::string_view kGiveUp = "/give-up";
+  if (kind == "destinations" && request.method == "POST" && id.ends_with(kGiveUp)) {
+    MR_ASSIGN_OR_RETURN(const Json body, BodyOf(request));
+    return GiveUp(id.substr(0, id.size() - kGiveUp.size()), body, options.dry_run);
+  }
+  MR_ASSIGN_OR_RETURN(const Json list, ListOf(kind));
   const auto found =
       std::find_if(list.begin(), list.end(), [&](const Json& one) { return one["id"] == id; });
-  if (found == list.end())
+  if (found == list.end()) {
+    if (kind == "destinations" && request.method == "DELETE") {
+      auto answer = DeleteLeftOver(id, options);
+      if (answer.status().code() != StatusCode::kNotFound) return answer;
+    }
     return Error(StatusCode::kNotFound, "{}: there is none with id '{}'", kind, id);
+  }
   if (request.method == "GET") return *found;
   if (request.method == "PUT") {
     MR_ASSIGN_OR_RETURN(Json body, BodyOf(request));
@@ -156,7 +178,7 @@ StatusOr<Json> Api::RouteOne(const http::Request& request, const std::string& ki
   if (request.method == "DELETE") {
     ScriptDraft draft(deps_.scripts);
     const auto plan = DeleteEntity(kind, id, &draft.workspace());
-    return Settle(plan, &draft, options.dry_run);
+    return Settle(plan, &draft, options);
   }
   return Error(StatusCode::kUnimplemented, "{} takes GET, PUT and DELETE", request.path);
 }
@@ -165,21 +187,65 @@ StatusOr<Json> Api::Apply(const Json& document, const ApplyOptions& options) {
   ScriptDraft draft(deps_.scripts);
   MR_ASSIGN_OR_RETURN(const auto plan,
                       ApplyDocument(document, deps_.destinations, options.prune, &draft));
-  return Settle(plan, &draft, options.dry_run);
+  return Settle(plan, &draft, options);
+}
+
+StatusOr<Json> Api::AcceptStore() {
+  Json accepted = Json::array();
+  for (const HeldBack& one : deps_.held_back()) {
+    const int64_t until_us = std::max(deps_.clock.NowMicros(), one.held.updated_at_us());
+    MR_RETURN_IF_ERROR(deps_.store.AcceptInPlaceOf(one.held.store_id(), until_us));
+    accepted.push_back({{"service", one.service}, {"revision", one.held.revision()}});
+  }
+  return Json{{"accepted", accepted}, {"revision", deps_.config.Current()->revision()}};
+}
+
+StatusOr<Json> Api::GiveUp(const std::string& id, const Json& body, bool dry_run) {
+  ScriptDraft draft(deps_.scripts);
+  MR_ASSIGN_OR_RETURN(Json answer, destinations_.GiveUp(id, body, &draft));
+  MR_RETURN_IF_ERROR(CheckCode(&draft));
+  if (!dry_run) MR_RETURN_IF_ERROR(draft.Commit());
+  answer["applied"] = !dry_run;
+  answer["revision"] = deps_.config.Current()->revision();
+  return answer;
+}
+
+Status Api::CheckCode(ScriptDraft* draft) {
+  const Status checked = draft->Check();
+  return checked.ok() ? checked : SecretMask(draft->workspace()).Apply(checked);
+}
+
+StatusOr<Json> Api::PlanJson(const std::vector<PlannedChange>& plan, const ApplyOptions& options) {
+  Json changes = Json::array();
+  for (const PlannedChange& change : plan) {
+    Json one = {{"action", change.action}, {"kind", change.kind}, {"name", change.name}};
+    if (!change.id.empty()) one["id"] = change.id;
+    changes.push_back(std::move(one));
+  }
+  MR_RETURN_IF_ERROR(
+      destinations_.CheckDeletions(plan, options.dry_run || options.give_up_waiting, &changes));
+  return changes;
+}
+
+StatusOr<Json> Api::DeleteLeftOver(const std::string& id, const ApplyOptions& options) {
+  MR_ASSIGN_OR_RETURN(const auto plan, destinations_.PlanLeftOver(id));
+  MR_ASSIGN_OR_RETURN(Json changes, PlanJson(plan, options));
+  if (!options.dry_run) MR_RETURN_IF_ERROR(destinations_.DeleteLeftOver(id));
+  return Json{{"changes", std::move(changes)},
+              {"applied", !options.dry_run},
+              {"revision", deps_.config.Current()->revision()}};
 }
 
 StatusOr<Json> Api::Settle(const std::vector<PlannedChange>& plan, ScriptDraft* draft,
-                           bool dry_run) {
-  Json changes = Json::array();
-  for (const PlannedChange& change : plan) {
-    changes.push_back({{"action", change.action}, {"kind", change.kind}, {"name", change.name}});
+                           const ApplyOptions& options) {
+  MR_RETURN_IF_ERROR(CheckCode(draft));
+  MR_ASSIGN_OR_RETURN(Json changes, PlanJson(plan, options));
+  if (!options.dry_run) {
+    MR_RETURN_IF_ERROR(destinations_.MakeRoom(plan));
+    MR_RETURN_IF_ERROR(draft->Commit());
   }
-  if (Status checked = draft->Check(); !checked.ok()) {
-    return SecretMask(draft->workspace()).Apply(checked);
-  }
-  if (!dry_run) MR_RETURN_IF_ERROR(draft->Commit());
-  return Json{{"changes", changes},
-              {"applied", !dry_run},
+  return Json{{"changes", std::move(changes)},
+              {"applied", !options.dry_run},
               {"revision", deps_.config.Current()->revision()}};
 }
 

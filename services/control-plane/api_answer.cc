@@ -88,8 +88,8 @@ std::string QueryValue(std::string_view query, std::string_view name) {
 }
 
 Status CheckQuery(std::string_view query) {
-  constexpr std::string_view kKnown[] = {"destination", "dry_run", "id",    "limit",
-                                         "prune",       "publish", "source"};
+  constexpr std::string_view kKnown[] = {"destination", "dry_run", "give_up_waiting", "id",
+                                         "limit",       "prune",   "publish",         "source"};
   while (!query.empty()) {
     const std::string_view pair = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(query.size(), pair.size() + 1));

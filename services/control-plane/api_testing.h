@@ -86,7 +86,9 @@ struct Fixture {
     auto made = ControlPlane::Create(settings, {.log = *log,
                                                 .clock = clock,
                                                 .destinations = TestHooks(),
-                                                .transformers = [this] { return &factory; }});
+                                                .transformers = [this] { return &factory; },
+                                                .destination_partitions = 2,
+                                                .topics = topics});
     INFO(Message(made.status()));
     REQUIRE(made.ok());
     control_plane = *std::move(made);
@@ -199,6 +201,7 @@ struct Fixture {
   FakeClock clock;
   TestFactory factory;
   std::string grpc_address;
+  TopicKeeperOptions topics;
   std::unique_ptr<event_log::EventLog> log;
   std::string token;
   int64_t letters = 0;

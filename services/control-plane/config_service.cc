@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <map>
 #include <string_view>
 #include <utility>
 
@@ -22,8 +23,10 @@ using config::v1::WatchResponse;
 /// One watcher's stream. Deletes itself when gRPC is done with it.
 class Watcher final : public grpc::ServerWriteReactor<WatchResponse> {
  public:
-  Watcher(config::ConfigSource& source, const WatchRequest& request)
-      : name_(request.service() + "/" + request.instance()) {
+  Watcher(config::ConfigSource& source, const WatchRequest& request, bool accepted)
+      : name_(request.service() + "/" + request.instance()),
+        takes_lists_(request.takes_lists()),
+        accepted_(accepted) {
     const WorkspacePtr current = source.Current();
     if (current != nullptr && current->revision() == request.known_revision() &&
         current->updated_at_us() == request.known_updated_at_us()) {
@@ -61,7 +64,8 @@ class Watcher final : public grpc::ServerWriteReactor<WatchResponse> {
     if (latest_ == nullptr || latest_ == sent_) return;
     response_.Clear();
     response_.set_revision(latest_->revision());
-    if (sent_ == nullptr)
+    response_.set_accepted(accepted_);
+    if (sent_ == nullptr || !takes_lists_)
       *response_.mutable_snapshot() = *latest_;
     else
       *response_.mutable_delta() = config::MakeDelta(*sent_, *latest_);
@@ -76,6 +80,8 @@ class Watcher final : public grpc::ServerWriteReactor<WatchResponse> {
   }
 
   const std::string name_;
+  const bool takes_lists_;
+  const bool accepted_;  // in place of what it holds, of which it is no successor
   std::shared_ptr<void> subscription_;
   Mutex mu_;
   WorkspacePtr latest_ ABSL_GUARDED_BY(mu_);
@@ -96,8 +102,8 @@ class Refusal final : public grpc::ServerWriteReactor<WatchResponse> {
 class ConfigServerImpl final : public ConfigServer,
                                public config::v1::ConfigService::CallbackService {
  public:
-  ConfigServerImpl(std::string token, config::ConfigSource& source)
-      : expected_("Bearer " + std::move(token)), source_(source) {}
+  ConfigServerImpl(std::string token, config::ConfigSource& source, DescentOf descent)
+      : expected_("Bearer " + std::move(token)), source_(source), descent_(std::move(descent)) {}
 
   ~ConfigServerImpl() override {
     if (server_ == nullptr) return;
@@ -137,12 +143,62 @@ class ConfigServerImpl final : public ConfigServer,
                                       "the service token is not that of the file service-token in "
                                       "the control plane's data folder"));
     }
-    return new Watcher(source_, *request);
+    const auto descent = descent_ ? descent_(HeldBy(*request)) : Descent::kSuccessor;
+    if (!descent.ok()) {
+      return new Refusal(
+          grpc::Status(grpc::StatusCode::UNAVAILABLE, std::string(Message(descent.status()))));
+    }
+    if (!Admit(*request, *descent)) {
+      return new Refusal(grpc::Status(
+          grpc::StatusCode::FAILED_PRECONDITION,
+          "its store was emptied, restored or exchanged, and its configuration is no successor of "
+          "the one that is held; look at it, then 'millrace accept-store' there"));
+    }
+    return new Watcher(source_, *request, *descent == Descent::kAccepted);
+  }
+
+  std::vector<HeldBack> held_back() const override {
+    MutexLock lock(mu_);
+    std::vector<HeldBack> all;
+    for (const auto& [service, held] : held_back_) all.push_back({service, held});
+    return all;
   }
 
  private:
+  static config::v1::HeldConfiguration HeldBy(const WatchRequest& request) {
+    if (request.has_held()) return request.held();
+    config::v1::HeldConfiguration held;  // of a version that does not say all
+    held.set_revision(request.known_revision());
+    held.set_updated_at_us(request.known_updated_at_us());
+    return held;
+  }
+
+  /// Notes the watcher's state; whether it may be told the configuration.
+  bool Admit(const WatchRequest& request, Descent descent) {
+    const std::string name = request.service() + "/" + request.instance();
+    MutexLock lock(mu_);
+    if (descent != Descent::kForeign) {
+      held_back_.erase(name);
+      return true;
+    }
+    if (held_back_.size() >= kMaxHeldBack && !held_back_.contains(name)) return false;
+    if (held_back_.insert_or_assign(name, HeldBy(request)).second) {
+      log::Warning(
+          "configuration: {} holds revision {}, of which the one here is no successor, and keeps "
+          "it. Was the store emptied, restored or exchanged? If it is right, allow it by 'millrace "
+          "accept-store'",
+          name, HeldBy(request).revision());
+    }
+    return false;
+  }
+
+  static constexpr size_t kMaxHeldBack = 1000;
+
   const std::string expected_;
   config::ConfigSource& source_;
+  const DescentOf descent_;
+  mutable Mutex mu_;
+  std::map<std::string, config::v1::HeldConfiguration> held_back_ ABSL_GUARDED_BY(mu_);
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
@@ -152,8 +208,9 @@ class ConfigServerImpl final : public ConfigServer,
 StatusOr<std::unique_ptr<ConfigServer>> ConfigServer::Start(const std::string& address,
                                                             std::string token,
                                                             config::ConfigSource& source,
-                                                            grpc::Service* other) {
-  auto server = std::make_unique<ConfigServerImpl>(std::move(token), source);
+                                                            grpc::Service* other,
+                                                            DescentOf descent) {
+  auto server = std::make_unique<ConfigServerImpl>(std::move(token), source, std::move(descent));
   MR_RETURN_IF_ERROR(server->Listen(address, other));
   return server;
 }

@@ -1,17 +1,20 @@
 #include "services/control-plane/config_service.h"
 
 #include <catch2/catch.hpp>
+#include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
 #include <condition_variable>
 #include <filesystem>
 #include <map>
+#include <thread>
 
 #include "libs/base/file.h"
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
 #include "libs/config/local_source.h"
 #include "libs/config/watch_client.h"
+#include "millrace/config/v1/config_service.grpc.pb.h"
 
 namespace millrace::control_plane {
 namespace {
@@ -194,6 +197,154 @@ TEST_CASE("a damaged cache file is as none, and the file is its owner's only", "
   REQUIRE(client.ok());
   REQUIRE((*client)->WaitForSnapshot(kLong).ok());  // from the server
   CHECK((*client)->Current()->revision() == 4);
+}
+
+namespace {
+
+/// A control plane's store with its server; `changes` of it are made one after the other.
+struct Plane {
+  explicit Plane(std::string path) : store(*Store::Open(path)) { source.Set(Loaded()); }
+  config::WorkspacePtr Loaded() {
+    return std::make_shared<const config::v1::Workspace>(*store->LoadWorkspace());
+  }
+  void Serve(int at_port = 0) {
+    server = *ConfigServer::Start("127.0.0.1:" + std::to_string(at_port), "right", source, nullptr,
+                                  [this](const auto& held) { return store->DescentFrom(held); });
+    port = server->port();
+  }
+  void Change(const std::string& source_id, int64_t at_us) {
+    auto workspace = *store->LoadWorkspace();
+    workspace.set_revision(workspace.revision() + 1);
+    workspace.set_updated_at_us(at_us);
+    workspace.add_sources()->set_id(source_id);
+    REQUIRE(store->SaveWorkspace(workspace).ok());
+    source.Set(Loaded());
+  }
+  std::unique_ptr<Store> store;
+  config::LocalSource source;
+  std::unique_ptr<ConfigServer> server;
+  int port = 0;
+};
+
+/// Waits until the server has told a service nothing.
+void AwaitHeldBack(const ConfigServer& server) {
+  while (server.held_back().empty()) std::this_thread::yield();
+}
+
+}  // namespace
+
+TEST_CASE("an emptied or restored store takes nothing from a service that has more",
+          "[config][grpc]") {
+  Folder folder;
+  std::filesystem::create_directories(folder.path);
+  const std::string cache = folder.path + "/cache", path = folder.path + "/a.db";
+  telemetry::Metrics metrics;
+  int port = 0;
+  {
+    Plane plane(path);
+    plane.Change("first", 100);
+    std::filesystem::copy(folder.path, folder.path + "/backup");
+    plane.Change("second", 200);
+    plane.Serve();
+    port = plane.port;
+    const auto client = config::WatchClient::Start(Options(port, cache));
+    REQUIRE((*client)->WaitForSnapshot(kLong).ok());
+    CHECK((*client)->HeldBack().empty());
+  }
+  std::string other = folder.path + "/empty.db";
+  uint64_t last = 1;
+  SECTION("emptied") {}
+  SECTION("emptied, and as many changes made as there were before") {
+    Plane plane(other);
+    for (int i = 0; i < 4; ++i) plane.Change("new" + std::to_string(i), 1000 + i);
+    last = 5;
+  }
+  SECTION("restored") {
+    other = folder.path + "/backup/a.db";
+    last = 2;
+  }
+  SECTION("restored, and as many changes made as there were after the backup") {
+    other = folder.path + "/backup/a.db";
+    Plane plane(other);
+    plane.Change("third", 1000);
+    last = 3;
+  }
+  Plane plane(other);
+  REQUIRE(plane.source.Current()->revision() == last);
+  plane.Serve(port);
+  auto options = Options(port, cache);
+  options.metrics = &metrics;
+  const auto client = config::WatchClient::Start(options);
+  AwaitHeldBack(*plane.server);
+  while ((*client)->HeldBack().empty()) std::this_thread::yield();
+  const auto held = (*client)->Current();
+  CHECK(held->revision() == 3);
+  CHECK(held->sources_size() == 2);
+  CHECK((*client)->HeldBack().find("no successor") != std::string::npos);
+  CHECK(metrics.Render().find("millrace_configuration_held_back 1") != std::string::npos);
+  // A service that holds nothing takes what there is.
+  auto of_another = Options(port, folder.path + "/fresh");
+  of_another.instance = "gateway-1";
+  const auto fresh = config::WatchClient::Start(of_another);
+  REQUIRE((*fresh)->WaitForSnapshot(kLong).ok());
+  CHECK((*fresh)->Current()->revision() == last);
+  // And so does every other once that is allowed.
+  const auto refused = plane.server->held_back();
+  REQUIRE(refused.size() == 1);
+  CHECK(refused[0].service == "gateway/gateway-0");
+  CHECK(refused[0].held.revision() == 3);
+  REQUIRE(plane.store->AcceptInPlaceOf(refused[0].held.store_id(), 999).ok());
+  while ((*client)->Current() == held) std::this_thread::yield();
+  while (!(*client)->HeldBack().empty()) std::this_thread::yield();
+  CHECK((*client)->Current()->SerializeAsString() == plane.Loaded()->SerializeAsString());
+  CHECK(plane.server->held_back().empty());
+  CHECK(metrics.Render().find("millrace_configuration_held_back 0") != std::string::npos);
+}
+
+TEST_CASE("a service keeps its configuration from a control plane that does not look either",
+          "[config][grpc]") {
+  Folder folder;
+  config::LocalSource source;
+  const auto set = [&](const std::string& store_id, uint64_t revision) {
+    auto workspace = std::make_shared<config::v1::Workspace>(*Make(revision, {}));
+    workspace->set_store_id(store_id);
+    source.Set(workspace);
+  };
+  set("a", 5);
+  const auto server = ConfigServer::Start("127.0.0.1:0", "right", source);
+  const int port = (*server)->port();
+  REQUIRE((*config::WatchClient::Start(Options(port, folder.path)))->WaitForSnapshot(kLong).ok());
+  SECTION("another store") {
+    set("b", 9);
+  }
+  SECTION("an older revision") {
+    set("a", 4);
+  }
+  const auto client = config::WatchClient::Start(Options(port, folder.path));
+  while ((*client)->HeldBack().empty()) std::this_thread::yield();
+  CHECK((*client)->Current()->revision() == 5);
+  CHECK((*client)->Current()->store_id() == "a");
+}
+
+TEST_CASE("a watcher of before lists in deltas is told all of it, each time", "[config][grpc]") {
+  config::LocalSource source;
+  source.Set(Make(1, {{"a", "A"}}));
+  const auto server = ConfigServer::Start("127.0.0.1:0", "right", source);
+  const auto stub = config::v1::ConfigService::NewStub(grpc::CreateChannel(
+      "127.0.0.1:" + std::to_string((*server)->port()), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.AddMetadata("authorization", "Bearer right");
+  const auto reader = stub->Watch(&context, {});
+  config::v1::WatchResponse response;
+  REQUIRE(reader->Read(&response));
+  CHECK(response.snapshot().revision() == 1);
+  source.Set(Make(2, {{"a", "A"}, {"b", "B"}}));
+  REQUIRE(reader->Read(&response));
+  CHECK(response.snapshot().sources_size() == 2);
+  context.TryCancel();
+  while (reader->Read(&response)) {
+  }
+  (void)reader->Finish();
 }
 
 }  // namespace millrace::control_plane

@@ -10,6 +10,7 @@
 #include "libs/http/server.h"
 #include "millrace/settings/v1/control_plane.pb.h"
 #include "services/control-plane/script_draft.h"
+#include "services/control-plane/topic_keeper.h"
 #include "services/control-plane/workspace_document.h"
 
 namespace millrace::control_plane {
@@ -22,6 +23,9 @@ struct Deps {
   TransformerProvider transformers = {};
   /// Test runs, which may take all the time that their limits allow; empty: as `transformers`.
   TransformerProvider test_transformers = {};
+  /// Of each topic of a destination.
+  int destination_partitions = 1;
+  TopicKeeperOptions topics = {};
 };
 
 /// The one owner of configuration: the workspace, the versions of transformations, the REST API,

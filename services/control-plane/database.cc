@@ -50,6 +50,15 @@ constexpr std::array kMigrations = {
       CREATE INDEX shadow_samples_by_version ON shadow_samples (version, sequence);
     )sql",
     R"sql(
+      CREATE TABLE identity (id TEXT NOT NULL);
+      INSERT INTO identity VALUES (lower(hex(randomblob(16))));
+      CREATE TABLE deleted_destinations (id TEXT PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL,
+                                         deleted_at_us INTEGER NOT NULL,
+                                         settled INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+      CREATE TABLE revisions (revision INTEGER PRIMARY KEY, updated_at_us INTEGER NOT NULL);
+      CREATE TABLE accepted_stores (id TEXT PRIMARY KEY, until_us INTEGER NOT NULL) WITHOUT ROWID;
+    )sql",
+    R"sql(
       CREATE TABLE log_identity (only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT NOT NULL,
                                  number INTEGER NOT NULL);
       ALTER TABLE dead_letters ADD COLUMN plain_bytes INTEGER NOT NULL DEFAULT 0;
@@ -144,7 +153,7 @@ StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path) {
   sqlite3_busy_timeout(database->handle_, 5000);
   MR_RETURN_IF_ERROR(
       database->Execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
-                        "PRAGMA cache_size=-2000;"));
+                        "PRAGMA cache_size=-2000; PRAGMA journal_size_limit=8388608;"));
   MR_RETURN_IF_ERROR(database->Migrate(path));
   return database;
 }

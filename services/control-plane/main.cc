@@ -29,9 +29,12 @@ Status Run(service::Process& process) {
           settings, {.log = process.log(),
                      .clock = process.clock(),
                      .destinations = {.validate = destination::ValidatorOf(catalogue),
-                                      .mask = destination::MaskerOf(catalogue)},
+                                      .mask = destination::MaskerOf(catalogue),
+                                      .is_warehouse = destination::WarehouseTestOf(catalogue)},
                      .transformers = [&runtime = *checks] { return runtime.Started(); },
-                     .test_transformers = [&runtime = *test_runs] { return runtime.Started(); }}));
+                     .test_transformers = [&runtime = *test_runs] { return runtime.Started(); },
+                     .destination_partitions =
+                         service::DestinationPartitions(process.settings().event_log())}));
   MR_RETURN_IF_ERROR(control_plane->Start());
   MR_RETURN_IF_ERROR(process.Serve(
       {},

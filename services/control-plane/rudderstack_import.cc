@@ -131,7 +131,8 @@ StatusOr<Json> DocumentFromRudderStack(const Json& workspace_config, const Desti
                                    {"type", Text(definition, "name")},
                                    {"category", Text(definition, "category")},
                                    {"writeKey", Text(source, "writeKey")},
-                                   {"enabled", Flag(source, "enabled")}});
+                                   {"enabled", Flag(source, "enabled")},
+                                   {"config", Member(source, "config")}});
     for (const Json& destination : Objects(source, "destinations")) {
       const std::string id = Text(destination, "id");
       document["connections"].push_back({{"source", source_id},

@@ -384,6 +384,7 @@ Status ScriptDraft::Commit() {
   workspace_.set_updated_at_us(deps_.clock.NowMicros());
   change_.workspace = workspace_;
   MR_RETURN_IF_ERROR(deps_.store.Commit(change_));
+  if (deps_.before_publish) deps_.before_publish(workspace_);
   deps_.config.Set(std::make_shared<const config::v1::Workspace>(workspace_));
   return OkStatus();
 }

@@ -22,6 +22,8 @@ struct ScriptDeps {
   Clock& clock;
   TransformerProvider transformers;
   TransformerProvider test_transformers = {};  // empty: as `transformers`
+  /// Told of each workspace between its storing and its publication; empty: nobody.
+  std::function<void(const config::v1::Workspace&)> before_publish = {};
 };
 
 /// Adds what a check found in the code of `name`.
@@ -47,6 +49,7 @@ class ScriptDraft {
   /// below.
   config::v1::Workspace& workspace() { return workspace_; }
   const config::v1::Workspace& workspace() const { return workspace_; }
+  int64_t NowMicros() const { return deps_.clock.NowMicros(); }
 
   /// By id, name or import name. kNotFound.
   StatusOr<config::v1::Script> Find(config::v1::ScriptType type,

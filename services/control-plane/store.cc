@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "libs/base/log.h"
+
 namespace millrace::control_plane {
 
 StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path) {
@@ -18,11 +20,13 @@ StatusOr<config::v1::Workspace> Store::LoadWorkspace() {
     workspace.set_id("default");
     workspace.set_name("default");
     workspace.set_revision(1);
-    return workspace;
-  }
-  if (!workspace.ParseFromString(ask.Text(0))) {
+  } else if (!workspace.ParseFromString(ask.Text(0))) {
     return Error(StatusCode::kFailedPrecondition, "store: the workspace cannot be read");
   }
+  MR_ASSIGN_OR_RETURN(*workspace.mutable_store_id(), IdentityLocked());
+  // Only the first start of a version that keeps revisions has one to note; a full disk may wait.
+  const Status noted = NoteRevision(workspace);
+  if (!noted.ok()) log::Warning("{}", Message(noted));
   return workspace;
 }
 
@@ -32,14 +36,20 @@ Status Store::SaveWorkspace(const config::v1::Workspace& workspace) {
 
 Status Store::PutWorkspace(const config::v1::Workspace& workspace) {
   int64_t stored = 1;
+  config::v1::Workspace before;
   {
-    Statement ask(database_->handle(), "SELECT revision FROM workspace");
+    Statement ask(database_->handle(), "SELECT revision, body FROM workspace");
     MR_ASSIGN_OR_RETURN(const bool row, ask.Step());
-    if (row) stored = ask.Int(0);
+    if (row) {
+      stored = ask.Int(0);
+      (void)before.ParseFromString(ask.Text(1));
+    }
   }
   if (workspace.revision() != static_cast<uint64_t>(stored) + 1) {
     return Error(StatusCode::kAborted, "the workspace was changed by someone else; read it again");
   }
+  MR_RETURN_IF_ERROR(NoteDeleted(before, workspace));
+  MR_RETURN_IF_ERROR(NoteRevision(workspace));
   Statement remove(database_->handle(), "DELETE FROM workspace");
   MR_RETURN_IF_ERROR(remove.Run());
   Statement put(database_->handle(), "INSERT INTO workspace (id, revision, body) VALUES (?, ?, ?)");

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "libs/base/mutex.h"
+#include "libs/base/string_map.h"
 #include "millrace/accounting/v1/accounting.pb.h"
+#include "millrace/config/v1/config_service.pb.h"
 #include "millrace/config/v1/transformation_service.pb.h"
 #include "millrace/config/v1/workspace.pb.h"
 #include "millrace/delivery/v1/delivery.pb.h"
@@ -63,6 +65,24 @@ struct PublicationRow {
   int64_t at_us = 0;
 };
 
+/// A destination that was taken out of the workspace and has not come back since. What the counters
+/// say waits for it counts as dead-lettered, reason `destination_deleted`.
+struct DeletedDestination {
+  std::string id;
+  std::string name;
+  std::string type;
+  int64_t deleted_at_us = 0;
+  /// Its topics are gone, and what waited is in the counts as dead-lettered: by them nothing waits.
+  bool settled = false;
+};
+
+/// How the workspace stands to a configuration that a service holds.
+enum class Descent {
+  kSuccessor,  // this store made it, and what is here came after it
+  kAccepted,   // not so, but an operator has allowed to replace it
+  kForeign,    // not so: of another store, or of a time that this one, restored, has no record of
+};
+
 /// What one call changes, all or nothing.
 struct StoreChange {
   std::optional<config::v1::Workspace> workspace;  // as SaveWorkspace
@@ -78,6 +98,9 @@ struct StoreChange {
 /// positions read, so that a record is taken exactly once. Thread-safe.
 class Store {
  public:
+  /// Deleted destinations whose counts are kept; those of older ones go.
+  static constexpr int kDeletedKept = 500;
+
   static StatusOr<std::unique_ptr<Store>> Open(const std::string& path);
 
   /// The workspace; an empty one (id "default", revision 1) before the first change.
@@ -122,6 +145,25 @@ class Store {
   StatusOr<bool> UseLog(const std::string& id);
 
   StatusOr<std::vector<CountRow>> Counts();
+
+  /// Random, made with the file: another id is another store, whatever its revisions are.
+  StatusOr<std::string> Identity();
+  /// Whether the workspace is a successor of a configuration that a service holds.
+  StatusOr<Descent> DescentFrom(const config::v1::HeldConfiguration& held);
+  /// From now on every configuration of store `store_id` (also of this one, from before it was
+  /// restored) that is not newer than `until_us` may be replaced.
+  Status AcceptInPlaceOf(const std::string& store_id, int64_t until_us);
+  /// By id. A destination is noted here in the change that takes it out of the workspace, and goes
+  /// from here in the one that makes a new destination with its id.
+  StatusOr<std::vector<DeletedDestination>> DeletedDestinations();
+  /// Notes a destination that was deleted before deletions were noted. OK when it is noted already.
+  Status AddDeleted(const DeletedDestination& destination);
+  /// Events that wait for each destination, by the counters read so far: emitted minus finished.
+  StatusOr<StringMap<int64_t>> Waiting();
+  /// Once its topics are gone and all counters read: counts what waited for a deleted destination
+  /// as dead-lettered. OK when it is settled already; kNotFound when it is not a deleted one.
+  Status SettleDeleted(const std::string& destination_id);
+
   /// Newest first. Empty `destination_id`: all; empty `ids`: any.
   StatusOr<std::vector<DeadLetterRow>> DeadLetters(const std::string& destination_id,
                                                    const std::vector<std::string>& ids,
@@ -144,6 +186,10 @@ class Store {
                                   int64_t count);
   StatusOr<int64_t> PurgeBeyond(const DeadLetterLimits& limits);
   Status PutWorkspace(const config::v1::Workspace& workspace);
+  Status NoteDeleted(const config::v1::Workspace& before, const config::v1::Workspace& after);
+  Status ForgetOldest();
+  Status NoteRevision(const config::v1::Workspace& workspace);
+  StatusOr<std::string> IdentityLocked();
   Status PutScript(const ScriptRow& row);
   Status Delete(const std::string& script_id);
   Status AddReport(const transformation::v1::VersionReport& report, int64_t at_us);

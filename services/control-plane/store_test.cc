@@ -2,7 +2,9 @@
 
 #include <catch2/catch.hpp>
 #include <sqlite3.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <filesystem>
 
 #include "libs/event_log/local/test_folder.h"
@@ -139,6 +141,65 @@ TEST_CASE("dead letters: newest first, redriven ones marked, dead again when the
   CHECK(IdsOf(*store->DeadLetters("d1", {}, 10)) == Strings{"c:dead", "a:redriven"});
   REQUIRE(store->AddDeadLetters({Letter("a", "d1", 9)}, "dead-letter", 0, 5).ok());
   CHECK(*store->DeadLetterIds("", 10) == Strings{"b", "c", "a"});
+}
+
+namespace {
+
+/// While it lives no file of this process grows beyond `bytes`, as on a full disk.
+class FileLimit {
+ public:
+  explicit FileLimit(rlim_t bytes) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int) = nullptr;
+};
+
+}  // namespace
+
+TEST_CASE("on a full disk a store refuses changes, goes on reading, and recovers", "[store]") {
+  event_log::TestFolder folder;
+  const std::string path = folder.path() + "/s.db";
+  auto store = Open(path);
+  auto workspace = *store->LoadWorkspace();
+  workspace.set_revision(2);
+  workspace.add_sources()->set_config_json(std::string(1 << 20, 'x'));
+  {
+    const FileLimit full(std::filesystem::file_size(path + "-wal") + 8192);
+    for (int i = 0; i < 3; ++i) {
+      CHECK(store->SaveWorkspace(workspace).code() == StatusCode::kUnavailable);
+    }
+    CHECK(store->LoadWorkspace()->revision() == 1);
+    store.reset();
+    store = Open(path);  // a restart
+    CHECK(store->LoadWorkspace()->revision() == 1);
+    CHECK(store->SaveWorkspace(workspace).code() == StatusCode::kUnavailable);
+  }
+  REQUIRE(store->SaveWorkspace(workspace).ok());
+  CHECK(store->LoadWorkspace()->revision() == 2);
+}
+
+TEST_CASE("the write-ahead file does not stay as large as its largest change", "[store]") {
+  event_log::TestFolder folder;
+  const std::string path = folder.path() + "/s.db";
+  const auto store = Open(path);
+  auto workspace = *store->LoadWorkspace();
+  workspace.add_sources()->set_config_json(std::string(24 << 20, 'x'));
+  for (uint64_t revision = 2; revision < 5; ++revision) {
+    workspace.set_revision(revision);
+    REQUIRE(store->SaveWorkspace(workspace).ok());
+    workspace.mutable_sources(0)->clear_config_json();
+  }
+  CHECK(std::filesystem::file_size(path + "-wal") <= 8 << 20);
 }
 
 }  // namespace millrace::control_plane

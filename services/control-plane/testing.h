@@ -27,7 +27,8 @@ inline DestinationHooks TestHooks() {
                   config["secret"] = "***" + secret.substr(secret.size() - 4);
                 }
                 return config.dump();
-              }};
+              },
+          .is_warehouse = [](std::string_view type) { return type == "WAREHOUSE"; }};
 }
 
 }  // namespace millrace::control_plane

@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
+#include <utility>
 
 #include "libs/base/ids.h"
 #include "libs/base/string_map.h"
+#include "services/control-plane/destination_document.h"
 #include "services/control-plane/document_entry.h"
 #include "services/control-plane/script_document.h"
 
@@ -21,50 +24,6 @@ using config::v1::Destination;
 using config::v1::Source;
 using config::v1::Workspace;
 using google::protobuf::util::MessageDifferencer;
-
-bool IsMask(const Json& json) {
-  return json.is_string() && json.get_ref<const std::string&>().rfind("***", 0) == 0;
-}
-
-/// Whether `given` may be `stored`, read back with secrets masked and perhaps edited otherwise: of
-/// an object, every text that is not masked must be the same.
-bool MayBeMasked(const Json& given, const Json& stored) {
-  if (!given.is_object() || !stored.is_object()) return IsMask(given) || given == stored;
-  for (const auto& [key, value] : given.items()) {
-    if (IsMask(value)) continue;
-    if (!stored.contains(key) || stored[key] != value) return false;
-  }
-  return true;
-}
-
-/// Secrets that were read back masked take their stored values again. A list's items are told apart
-/// by what of them is not masked, so that none takes its neighbour's secret.
-Status KeepMaskedSecrets(const std::string& where, const Json& stored, Json* given) {
-  if (given->is_object()) {
-    for (auto& [key, value] : given->items()) {
-      const Json before = stored.is_object() && stored.contains(key) ? stored[key] : Json();
-      MR_RETURN_IF_ERROR(KeepMaskedSecrets(where + "." + key, before, &value));
-    }
-  } else if (given->is_array()) {
-    for (size_t i = 0; i < given->size(); ++i) {
-      Json& item = (*given)[i];
-      Json before;
-      if (stored.is_array()) {
-        const auto found = std::find_if(stored.begin(), stored.end(),
-                                        [&](const Json& one) { return MayBeMasked(item, one); });
-        if (found != stored.end()) before = *found;
-      }
-      MR_RETURN_IF_ERROR(KeepMaskedSecrets(fmt::format("{}[{}]", where, i), before, &item));
-    }
-  } else if (IsMask(*given)) {
-    if (!stored.is_string()) {
-      return Invalid(where,
-                     "is masked, and there is no stored value that it stands for; give the value");
-    }
-    *given = stored;
-  }
-  return OkStatus();
-}
 
 /// Ids become parts of topic names.
 Status CheckId(const std::string& where, const std::string& id) {
@@ -138,7 +97,8 @@ Status ApplyEntity(const Json& json, const std::string& kind, size_t index,
                              : same ? "unchanged"
                                     : "update",
                    .kind = kind,
-                   .name = entity->name()});
+                   .name = entity->name(),
+                   .id = entity->id()});
   return OkStatus();
 }
 
@@ -148,7 +108,8 @@ void DeleteIf(List* list, const std::string& kind, std::vector<PlannedChange>* p
   List kept;
   for (auto& entity : *list) {
     if (wanted(entity)) {
-      plan->push_back({.action = "delete", .kind = kind, .name = name_of(entity)});
+      plan->push_back(
+          {.action = "delete", .kind = kind, .name = name_of(entity), .id = entity.id()});
     } else {
       kept.Add()->Swap(&entity);
     }
@@ -209,33 +170,59 @@ Status FillSource(Entry* entry, const ScriptDraft& draft, Source* source) {
   }
   if (source->write_keys().empty()) source->add_write_keys(NewId(""));
   if (const Json* config = entry->Any("config"); config != nullptr) {
-    source->set_config_json(config->dump());
+    if (!config->is_object()) return Invalid(entry->where(), "'config' must hold keys and values");
+    source->set_config_json(config->empty() ? "" : config->dump());
   }
   MR_RETURN_IF_ERROR(FillChain(entry, draft, source->mutable_transformations()));
   return entry->RefuseOthers();
 }
 
-Status FillDestination(Entry* entry, const DestinationHooks& hooks, const ScriptDraft& draft,
-                       Destination* destination) {
-  bool enabled = destination->enabled();
-  MR_RETURN_IF_ERROR(entry->Flag("enabled", &enabled));
-  destination->set_enabled(enabled);
-  MR_RETURN_IF_ERROR(entry->Text("type", destination->mutable_type()));
-  if (destination->type().empty()) return Invalid(entry->where(), "needs a 'type', e.g. WEBHOOK");
-  if (const Json* config = entry->Any("config"); config != nullptr) {
-    if (!config->is_object()) return Invalid(entry->where(), "'config' must hold keys and values");
-    Json given = *config;
-    const Json stored = Json::parse(destination->config_json(), nullptr, false);
-    MR_RETURN_IF_ERROR(KeepMaskedSecrets(entry->where() + ".config", stored, &given));
-    destination->set_config_json(given.dump());
+/// The destination that a document names by name alone and gives another type: taken out of the
+/// workspace, as one of another type is another destination. Of one named by its id that is
+/// refused.
+StatusOr<std::optional<Destination>> TakeOutOfOtherType(const Json& json, size_t index,
+                                                        Workspace* workspace) {
+  Entry entry(json, fmt::format("destinations[{}]", index));
+  std::string id, name, type;
+  MR_RETURN_IF_ERROR(entry.Text("id", &id));
+  MR_RETURN_IF_ERROR(entry.Text("name", &name));
+  MR_RETURN_IF_ERROR(entry.Text("type", &type));
+  auto* list = workspace->mutable_destinations();
+  Destination* held = FindById(list, id);
+  if (id.empty()) {
+    MR_ASSIGN_OR_RETURN(held, FindByName(entry.where(), list, name));
   }
-  if (destination->config_json().empty()) destination->set_config_json("{}");
-  if (destination->enabled()) {
-    MR_RETURN_IF_ERROR(
-        Annotate(hooks.validate(destination->type(), destination->config_json()), entry->where()));
+  if (held == nullptr || type.empty() || type == held->type()) return std::nullopt;
+  if (!id.empty()) {
+    return Invalid(entry.where(),
+                   fmt::format("destination '{}' (id {}) is of type {} and cannot become one of "
+                               "type {}; delete it and make one with another id",
+                               held->name(), id, held->type(), type));
   }
-  MR_RETURN_IF_ERROR(FillChain(entry, draft, destination->mutable_transformations()));
-  return entry->RefuseOthers();
+  std::optional<Destination> taken = *held;
+  list->erase(std::find_if(list->begin(), list->end(),
+                           [&](const Destination& one) { return one.id() == taken->id(); }));
+  return taken;
+}
+
+Status ApplyDestination(const Json& json, size_t index, const DestinationHooks& hooks,
+                        ScriptDraft* draft, StringSet* named, std::vector<PlannedChange>* plan) {
+  Workspace* workspace = &draft->workspace();
+  MR_ASSIGN_OR_RETURN(const auto replaced, TakeOutOfOtherType(json, index, workspace));
+  MR_RETURN_IF_ERROR(ApplyEntity(json, "destination", index, "dst_",
+                                 workspace->mutable_destinations(), named, plan,
+                                 [&](Entry* entry, Destination* destination) {
+                                   if (replaced.has_value()) TakeOver(*replaced, destination);
+                                   return FillDestination(entry, hooks, *draft, destination);
+                                 }));
+  if (!replaced.has_value()) return OkStatus();
+  for (Connection& connection : *workspace->mutable_connections()) {
+    if (connection.destination_id() == replaced->id())
+      connection.set_destination_id(plan->back().id);
+  }
+  plan->push_back(
+      {.action = "delete", .kind = "destination", .name = replaced->name(), .id = replaced->id()});
+  return OkStatus();
 }
 
 /// The entity that a connection names by id or by name.
@@ -304,7 +291,8 @@ Status ApplyConnection(const Json& json, size_t index, ScriptDraft* draft, Strin
                              : same ? "unchanged"
                                     : "update",
                    .kind = "connection",
-                   .name = name});
+                   .name = name,
+                   .id = connection->id()});
   return entry.RefuseOthers();
 }
 
@@ -349,11 +337,8 @@ StatusOr<std::vector<PlannedChange>> ApplyDocument(const Json& document,
   }
   MR_ASSIGN_OR_RETURN(const Json destinations, ListOf(document, "destinations"));
   for (size_t i = 0; i < destinations.size(); ++i) {
-    MR_RETURN_IF_ERROR(ApplyEntity(destinations[i], "destination", i, "dst_",
-                                   workspace->mutable_destinations(), &named["destinations"], &plan,
-                                   [&hooks, draft](Entry* entry, Destination* destination) {
-                                     return FillDestination(entry, hooks, *draft, destination);
-                                   }));
+    MR_RETURN_IF_ERROR(
+        ApplyDestination(destinations[i], i, hooks, draft, &named["destinations"], &plan));
   }
   MR_ASSIGN_OR_RETURN(const Json connections, ListOf(document, "connections"));
   for (size_t i = 0; i < connections.size(); ++i) {
@@ -390,17 +375,14 @@ Json ToDocument(const Workspace& workspace, const DestinationHooks& hooks) {
     for (const std::string& key : source.write_keys()) one["writeKeys"].push_back(key);
     if (!source.category().empty()) one["category"] = source.category();
     if (source.dedup_window_s() != 0) one["dedupWindowSeconds"] = source.dedup_window_s();
+    if (!source.config_json().empty()) {
+      one["config"] = Json::parse(source.config_json(), nullptr, false);
+    }
     AddChain(workspace, source.transformations(), &one);
     document["sources"].push_back(std::move(one));
   }
   for (const Destination& destination : workspace.destinations()) {
-    document["destinations"].push_back(
-        {{"id", destination.id()},
-         {"name", destination.name()},
-         {"type", destination.type()},
-         {"enabled", destination.enabled()},
-         {"config",
-          Json::parse(hooks.mask(destination.type(), destination.config_json()), nullptr, false)}});
+    document["destinations"].push_back(DestinationToJson(destination, hooks));
     AddChain(workspace, destination.transformations(), &document["destinations"].back());
   }
   for (const Connection& connection : workspace.connections()) {

@@ -20,6 +20,8 @@ struct DestinationHooks {
   std::function<Status(std::string_view type, std::string_view config_json)> validate;
   /// The configuration with secrets masked.
   std::function<std::string(std::string_view type, std::string_view config_json)> mask;
+  /// Whether the warehouse loader reads what comes for this type, and not the router.
+  std::function<bool(std::string_view type)> is_warehouse;
 };
 
 /// One line of a plan.
@@ -27,16 +29,19 @@ struct PlannedChange {
   std::string action;  // create | update | unchanged | delete
   std::string kind;    // source | destination | connection | transformation | library | credential
   std::string name;
+  std::string id;
 };
 
 /// Changes `draft` to what a document asks for: {sources: [{name, type, writeKey, enabled,
-/// config}], destinations: [{name, type, enabled, config}], connections: [{source, destination,
-/// enabled}], each with `transformations`, its chain; transformations: [{name, kind, code,
-/// libraries, limits}], libraries:
+/// config}], destinations: [{name, type, enabled, paused, share, config}], connections: [{source,
+/// destination, enabled}], each with `transformations`, its chain; transformations: [{name, kind,
+/// code, libraries, limits}], libraries:
 /// [{name, importName, code}], credentials: [{key, value, secret}]}.
-/// Entities are matched by `id` or else by `name`; what the document does not name stays, or with
-/// `prune` goes (transformations, libraries and credentials only when the document has that list).
-/// A secret that comes masked ("***...") keeps its stored value.
+/// Entities are matched by `id` or else by `name`. A destination that is named by its name alone
+/// and given another type becomes a new one in place of the old, which is deleted. What the
+/// document does not name stays, or with `prune` goes (transformations, libraries and credentials
+/// only when the document has that list). A secret that comes masked ("***...") keeps its stored
+/// value.
 ///
 /// kInvalidArgument says which entry and field is wrong and how to mend it; then `draft` may have
 /// been changed in part and must be thrown away.

@@ -1,56 +1,14 @@
 #include "services/control-plane/workspace_document.h"
 
-#include <catch2/catch.hpp>
-#include <nlohmann/json.hpp>
-
-#include "libs/event_log/local/test_folder.h"
-#include "services/control-plane/script_draft.h"
-#include "services/control-plane/test_factory.h"
-#include "services/control-plane/testing.h"
+#include "services/control-plane/document_testing.h"
 
 namespace millrace::control_plane {
 namespace {
-
-using Json = nlohmann::json;
-using config::v1::Workspace;
-using Strings = std::vector<std::string>;
 
 const char* const kDocument = R"({
   "sources": [{"name": "site", "type": "HTTP", "writeKey": "k1"}],
   "destinations": [{"name": "hook", "type": "WEBHOOK", "config": {"webhookUrl": "https://x", "secret": "s3cr3t"}}],
   "connections": [{"source": "site", "destination": "hook"}]})";
-
-/// What drafts stand on.
-struct DraftParts {
-  event_log::TestFolder folder;
-  std::unique_ptr<Store> store = *Store::Open(folder.path() + "/store.db");
-  config::LocalSource config;
-  FakeClock clock;
-  TestFactory factory;
-  ScriptDeps deps{.store = *store, .config = config, .clock = clock, .transformers = [this] {
-                    return &factory;
-                  }};
-};
-
-StatusOr<std::vector<PlannedChange>> ApplyTo(const Json& document, Workspace* workspace,
-                                             bool prune = false) {
-  DraftParts parts;
-  parts.config.Set(std::make_shared<const Workspace>(*workspace));
-  ScriptDraft draft(parts.deps);
-  auto plan = ApplyDocument(document, TestHooks(), prune, &draft);
-  *workspace = draft.workspace();
-  return plan;
-}
-
-Strings Apply(const Json& document, Workspace* workspace, bool prune = false) {
-  const auto plan = ApplyTo(document, workspace, prune);
-  INFO(Message(plan.status()));
-  REQUIRE(plan.ok());
-  Strings lines;
-  for (const auto& change : *plan)
-    lines.push_back(change.action + " " + change.kind + " " + change.name);
-  return lines;
-}
 
 }  // namespace
 
@@ -79,6 +37,24 @@ TEST_CASE("what is shown can be applied, and masked secrets keep their values", 
   const Json stored = Json::parse(workspace.destinations(0).config_json());
   CHECK(stored["secret"] == "s3cr3t");
   CHECK(stored["webhookUrl"] == "https://y");
+}
+
+TEST_CASE("the configuration of a source comes back, and applied again changes nothing",
+          "[document]") {
+  Workspace workspace;
+  const Json document = Json::parse(
+      R"({"sources": [{"name": "site", "config": {"a": 1, "b": {"c": ["d"]}}}, {"name": "app"}]})");
+  Apply(document, &workspace);
+  const Json shown = ToDocument(workspace, TestHooks());
+  CHECK(shown["sources"][0]["config"] == document["sources"][0]["config"]);
+  CHECK_FALSE(shown["sources"][1].contains("config"));
+  CHECK(Apply(shown, &workspace) == Strings{"unchanged source site", "unchanged source app"});
+  // Into another workspace, as an export is.
+  Workspace other;
+  Apply(shown, &other);
+  CHECK(ToDocument(other, TestHooks())["sources"] == shown["sources"]);
+  Apply({{"sources", {{{"name", "site"}, {"config", Json::object()}}}}}, &workspace);
+  CHECK_FALSE(ToDocument(workspace, TestHooks())["sources"][0].contains("config"));
 }
 
 TEST_CASE("of a list, no item takes its neighbour's secret", "[document]") {
@@ -153,6 +129,8 @@ TEST_CASE("what is wrong is named with its place", "[document]") {
       {"one key, two sources",
        R"({"sources": [{"name": "a", "writeKey": "k"}, {"name": "b", "writeKey": "k"}]})",
        "source 'b': its write key is also that of source 'a'; give each its own"},
+      {"source config", R"({"sources": [{"name": "a", "config": [1]}]})",
+       "sources[0]: 'config' must hold keys and values"},
       {"empty key", R"({"sources": [{"name": "a", "writeKeys": [""]}]})", "'writeKeys'"},
       {"unknown type", R"({"destinations": [{"name": "a", "type": "NOPE"}]})",
        "destinations[0]: there is no destination type 'NOPE'"},
@@ -178,7 +156,7 @@ TEST_CASE("a workspaceConfig of RudderStack becomes a document", "[import]") {
     "workspaceId": "ws", "libraries": [],
     "sources": [
       {"id": "s1", "name": "Web", "writeKey": "w1", "enabled": true,
-       "sourceDefinition": {"name": "Javascript", "category": null},
+       "sourceDefinition": {"name": "Javascript", "category": null}, "config": {"x": 1},
        "destinations": [
          {"id": "d1", "name": "Hook", "enabled": true, "isConnectionEnabled": true,
           "config": {"webhookUrl": "https://x", "extra": 1}, "transformations": [{"id": "t"}],
@@ -202,6 +180,7 @@ TEST_CASE("a workspaceConfig of RudderStack becomes a document", "[import]") {
   REQUIRE(workspace.connections_size() == 3);
   CHECK(workspace.connections(0).enabled());
   CHECK_FALSE(workspace.connections(2).enabled());
+  CHECK(workspace.sources(0).config_json() == R"({"x":1})");
   CHECK(workspace.sources(1).write_keys(0) == "w2");
   REQUIRE(warnings.size() == 2);
   CHECK(warnings[0].find("'Hook' comes disabled: of its transformation t ") != std::string::npos);

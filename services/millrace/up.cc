@@ -86,9 +86,11 @@ Status Run(const ProcessSettings& given) {
           {.log = *log,
            .clock = SystemClock(),
            .destinations = {.validate = destination::ValidatorOf(catalogue),
-                            .mask = destination::MaskerOf(catalogue)},
+                            .mask = destination::MaskerOf(catalogue),
+                            .is_warehouse = destination::WarehouseTestOf(catalogue)},
            .transformers = [&runtime = *checks] { return runtime.Started(); },
-           .test_transformers = [&runtime = *test_runs] { return runtime.Started(); }}));
+           .test_transformers = [&runtime = *test_runs] { return runtime.Started(); },
+           .destination_partitions = service::DestinationPartitions(settings.event_log())}));
 
   const int ingest_partitions = service::IngestPartitions(settings.event_log());
   const int destination_partitions = service::DestinationPartitions(settings.event_log());

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "libs/base/file.h"
+#include "services/millrace/cli/destination_table.h"
 #include "services/millrace/cli/local_document.h"
 #include "services/millrace/cli/runner.h"
 #include "services/millrace/cli/table.h"
@@ -25,21 +26,26 @@ struct PlanArguments {
   std::string file;
   bool dry_run = false;
   bool prune = false;
+  bool give_up_waiting = false;
 };
 
 /// Posts `body` and shows the plan that comes back.
 StatusOr<int> PostPlan(const Target& target, const std::string& path,
                        const PlanArguments& arguments, std::string body) {
-  MR_ASSIGN_OR_RETURN(const Json plan,
-                      CallApiJson(target, {.method = "POST",
-                                           .path = path,
-                                           .query = {{"dry_run", arguments.dry_run ? "true" : ""},
-                                                     {"prune", arguments.prune ? "true" : ""}},
-                                           .body = std::move(body)}));
+  MR_ASSIGN_OR_RETURN(
+      const Json plan,
+      CallApiJson(target, {.method = "POST",
+                           .path = path,
+                           .query = {{"dry_run", arguments.dry_run ? "true" : ""},
+                                     {"prune", arguments.prune ? "true" : ""},
+                                     {"give_up_waiting", arguments.give_up_waiting ? "true" : ""}},
+                           .body = std::move(body)}));
   if (target.json) return 0;
   Rows rows;
   for (const Json& change : plan.value("changes", Json::array())) {
-    rows.push_back({Text(change, "action"), Text(change, "kind"), Text(change, "name")});
+    const int64_t waiting = change.value("waiting", int64_t{0});
+    rows.push_back({Text(change, "action"), Text(change, "kind"), Text(change, "name"),
+                    waiting > 0 ? fmt::format("loses {} waiting events", waiting) : ""});
   }
   Print(FormatTable(rows));
   for (const Json& warning : plan.value("warnings", Json::array())) {
@@ -64,14 +70,6 @@ std::string SourcesTable(const Json& list) {
       }
     }
     rows.push_back({Text(one, "name"), Text(one, "type"), Enabled(one), key, Text(one, "id")});
-  }
-  return FormatTable(rows);
-}
-
-std::string DestinationsTable(const Json& list) {
-  Rows rows = {{"NAME", "TYPE", "ENABLED", "ID"}};
-  for (const Json& one : list) {
-    rows.push_back({Text(one, "name"), Text(one, "type"), Enabled(one), Text(one, "id")});
   }
   return FormatTable(rows);
 }
@@ -223,6 +221,8 @@ void AddPlanCommands(CLI::App& app) {
       "--prune", applied->prune,
       "Also delete what the file does not name; of transformations, libraries and credentials "
       "only when the file has such a list");
+  apply->add_flag("--give-up-waiting", applied->give_up_waiting,
+                  "Allow to delete destinations for which events wait; these are lost to them");
   apply->footer(
       "Code may stand in files beside it, values of credentials in the environment:\n\n"
       "  libraries: [{name: text, file: libraries/text.js}]\n"
@@ -289,6 +289,7 @@ void millrace::AddClientCommands(CLI::App& app) {
   cli::AddViewCommands(app);
   cli::AddSendCommand(app);
   cli::AddDeadLetterCommands(app);
+  cli::AddDestinationCommands(app);
   cli::AddMapCommand(app);
   cli::AddTransformCommands(app);
   CLI::App* version = app.add_subcommand("version", "Print the version");

@@ -51,6 +51,7 @@ std::string Text(const nlohmann::json& object, const char* name);
 void Print(const std::string& text);
 
 void AddDeadLetterCommands(CLI::App& app);
+void AddDestinationCommands(CLI::App& app);
 void AddMapCommand(CLI::App& app);
 void AddSendCommand(CLI::App& app);
 
