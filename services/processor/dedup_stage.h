@@ -26,7 +26,7 @@ class DedupStage final : public Stage {
  public:
   struct Options {
     std::string folder;
-    int64_t default_window_us = 0;  // negative: off for sources that set no window
+    int64_t default_window_us = 0;     // negative: off for sources that set no window
     uint64_t max_partition_bytes = 0;  // of a partition's store; the window shortens; 0: no bound
     std::shared_ptr<const StoreMemory> memory;
     bool beside_log = false;                 // PartitionStores

@@ -14,7 +14,7 @@ namespace millrace::processor {
 namespace {
 
 constexpr size_t kEntryBytes = 32;
-constexpr int64_t kSlices = 8;  // of a window, and of the bytes: so much finer than both they go
+constexpr int64_t kSlices = 4;  // of a window, and of the bytes: so much finer than both they go
 constexpr size_t kEntriesPerMeasure = 10'000;
 constexpr std::string_view kSliceName = "slice.";
 
@@ -66,7 +66,8 @@ StatusOr<std::unique_ptr<DedupStore>> DedupStore::Open(const Options& options) {
   std::unique_ptr<DedupStore> store(new DedupStore(options));
   MR_ASSIGN_OR_RETURN(store->rocks_, Rocks::Open({.folder = options.folder,
                                                   .memory = options.memory,
-                                                  .write_ahead = options.write_ahead}));
+                                                  .write_ahead = options.write_ahead,
+                                                  .sliced = true}));
   MR_RETURN_IF_ERROR(store->ReadSlices());
   return store;
 }
@@ -97,6 +98,9 @@ void DedupStore::WidenWindow(int64_t window_us) {
 
 Status DedupStore::BeginSlice(int64_t start_us) {
   Slice slice{.start_us = start_us, .name = fmt::format("{}{:020}", kSliceName, start_us)};
+  if (!slices_.empty() && !slices_.back().name.empty()) {
+    MR_RETURN_IF_ERROR(rocks_->Seal(slices_.back().family));
+  }
   MR_ASSIGN_OR_RETURN(slice.family, rocks_->AddFamily(slice.name));
   slices_.push_back(std::move(slice));
   return OkStatus();

@@ -73,9 +73,9 @@ class DedupStore final : public ChangelogStore {
   const uint64_t max_bytes_;
   int64_t window_us_;
   std::unique_ptr<Rocks> rocks_;
-  std::vector<Slice> slices_;       // the oldest first; the last takes what comes
-  int64_t newest_us_ = 0;           // of what was seen
-  int64_t cut_us_ = 0;              // what was seen before then went for its bytes; 0: nothing
+  std::vector<Slice> slices_;  // the oldest first; the last takes what comes
+  int64_t newest_us_ = 0;      // of what was seen
+  int64_t cut_us_ = 0;         // what was seen before then went for its bytes; 0: nothing
   size_t since_measured_ = SIZE_MAX / 2;  // entries
 };
 

@@ -151,9 +151,15 @@ TEST_CASE("On a cluster what was seen survives the folder too", "[dedup]") {
   CHECK(f.Commit(*stage, {"3", "4"}) == 0);
   stage.reset();
   std::string next = "a";
-  SECTION("lost") { std::filesystem::remove_all(f.folder.path() + "/a"); }
-  SECTION("damaged") { std::ofstream(f.folder.path() + "/a/0/CURRENT") << "nonsense"; }
-  SECTION("on another node") { next = "b"; }
+  SECTION("lost") {
+    std::filesystem::remove_all(f.folder.path() + "/a");
+  }
+  SECTION("damaged") {
+    std::ofstream(f.folder.path() + "/a/0/CURRENT") << "nonsense";
+  }
+  SECTION("on another node") {
+    next = "b";
+  }
   const auto after = f.NewStage(next);
   CHECK(f.Commit(*after, {"1", "2", "3", "4", "new"}) == 4);
 }

@@ -24,10 +24,10 @@ void EventMetrics::Begin(const EventBatch& batch) {
     if (event.state == EventState::kDeadLettered || event.extra) continue;
     telemetry::Histogram*& delay = delays_[event.meta.source_id()];
     if (delay == nullptr) {
-      delay = &metrics_.GetHistogram("millrace_processor_event_delay_seconds",
-                                     "From an event's originalTimestamp to its arrival.",
-                                     telemetry::LatencyBounds(),
-                                     {{"source", event.meta.source_id()}});
+      delay =
+          &metrics_.GetHistogram("millrace_processor_event_delay_seconds",
+                                 "From an event's originalTimestamp to its arrival.",
+                                 telemetry::LatencyBounds(), {{"source", event.meta.source_id()}});
     }
     begun_.emplace_back(
         delay, static_cast<double>(event.meta.received_at_us() - event.original_at_us) / 1e6);
@@ -38,11 +38,11 @@ telemetry::Counter& EventMetrics::FateOf(const Outputs::CountKey& key) {
   const auto& [source, destination, fate, reason] = key;
   telemetry::Counter*& counter = fates_[{source, destination, fate, ""}];
   if (counter == nullptr) {
-    counter = &metrics_.GetCounter("millrace_processor_events_total",
-                                   "Events by what became of them.",
-                                   {{"source", source},
-                                    {"destination", destination},
-                                    {"fate", accounting::v1::Fate_Name(fate)}});
+    counter =
+        &metrics_.GetCounter("millrace_processor_events_total", "Events by what became of them.",
+                             {{"source", source},
+                              {"destination", destination},
+                              {"fate", accounting::v1::Fate_Name(fate)}});
   }
   return *counter;
 }

@@ -36,13 +36,15 @@ class SmallDisk {
   bool mounted_ = false;
 };
 
+constexpr int kAtOnce = 2000;
+
 /// Sends until the processor has met the full disk; how many events that took.
 void SendUntilItFails(Fixture& f) {
   const std::string metric = "millrace_processor_failures_total";
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   for (int i = 0; f.metrics.Render().find("\n" + metric + " ") == std::string::npos; ++i) {
     REQUIRE(std::chrono::steady_clock::now() < deadline);
-    for (int k = 0; k < 500; ++k) f.Send("lonely", "m" + std::to_string(i * 500 + k));
+    f.SendMany("lonely", i * kAtOnce, kAtOnce);
   }
 }
 
@@ -67,7 +69,9 @@ TEST_CASE("While the disk of its stores is full the processor waits, and goes on
   (void)f.WaitUntilCounted();
   disk.Fill();
   SendUntilItFails(f);
-  SECTION("it goes on when there is room") { disk.MakeRoom(); }
+  SECTION("it goes on when there is room") {
+    disk.MakeRoom();
+  }
   SECTION("it ends cleanly, and begins again on a full disk") {
     f.Stop();
     f.Start();

@@ -39,9 +39,8 @@ Status PartitionStores::Open(int32_t partition) {
   }
   MR_RETURN_IF_ERROR(store.status());
   // What the changelog has is in the store: it goes with the next trim, changes or not.
-  partitions_[partition] = {.store = *std::move(store),
-                            .since_checkpoint = 1,
-                            .trimmed_at = clock_.Monotonic()};
+  partitions_[partition] = {
+      .store = *std::move(store), .since_checkpoint = 1, .trimmed_at = clock_.Monotonic()};
   return OkStatus();
 }
 

@@ -85,8 +85,7 @@ TEST_CASE("Beside its log a changelog keeps only what the store may not have on 
   CHECK(f.Commit(*stage, "0"));
 }
 
-TEST_CASE("What an older version left in a changelog goes once it is in the store",
-          "[processor]") {
+TEST_CASE("What an older version left in a changelog goes once it is in the store", "[processor]") {
   Fixture f;
   f.beside_log = false;
   auto stage = f.NewStage();

@@ -52,10 +52,11 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
   const int64_t longest_s = transformation.state_max_ttl_s() == 0
                                 ? kDefaultStateSeconds
                                 : transformation.state_max_ttl_s();
-  processor->topology_ = {.ingest_partitions = processor->deps_.ingest_partitions,
-                          .destination_partitions = processor->deps_.destination_partitions,
-                          .dedup_window = std::chrono::seconds(std::max<int64_t>(0, window)) + std::chrono::hours(1),
-                          .state_lifetime = std::chrono::seconds(longest_s)};
+  processor->topology_ = {
+      .ingest_partitions = processor->deps_.ingest_partitions,
+      .destination_partitions = processor->deps_.destination_partitions,
+      .dedup_window = std::chrono::seconds(std::max<int64_t>(0, window)) + std::chrono::hours(1),
+      .state_lifetime = std::chrono::seconds(longest_s)};
   MR_ASSIGN_OR_RETURN(const auto usage, processor->deps_.log.Usage());
   const bool beside_log = usage.quota_bytes > 0;  // a log on a cluster has none that we know
   uint64_t dedup_bytes = settings.dedup_max_bytes();
@@ -67,9 +68,8 @@ StatusOr<std::unique_ptr<Processor>> Processor::Create(
         .name = fmt::format("{}-{}", instance, i),
         .dedup = {.folder = settings.state_dir() + "/dedup",
                   .default_window_us = window * 1'000'000,
-                  .max_partition_bytes =
-                      dedup_bytes /
-                      static_cast<uint64_t>(std::max(1, processor->deps_.ingest_partitions)),
+                  .max_partition_bytes = dedup_bytes / static_cast<uint64_t>(std::max(
+                                                           1, processor->deps_.ingest_partitions)),
                   .memory = memory,
                   .beside_log = beside_log},
         .state = {.folder = settings.state_dir() + "/state",

@@ -143,6 +143,31 @@ struct Fixture {
     meta.set_rejected_reason(rejected);
     Append(key, meta, R"({"type":"track","event":"Bought")" + members + "}");
   }
+  /// Events with the ids "m<first>" and so on, in one append.
+  void SendMany(const std::string& source, int first, int count) {
+    std::vector<std::string> texts;  // key and metadata of each
+    for (int i = first; i < first + count; ++i) {
+      event::v1::EventMeta meta;
+      meta.set_workspace_id("w1");
+      meta.set_source_id(source);
+      meta.set_message_id("m" + std::to_string(i));
+      meta.set_type(event::v1::TRACK);
+      meta.set_received_at_us(SystemClock().NowMicros());
+      texts.push_back("user-" + meta.message_id());
+      texts.push_back(meta.SerializeAsString());
+    }
+    std::vector<event_log::TopicRecord> records;
+    for (size_t i = 0; i < texts.size(); i += 2) {
+      records.push_back({.topic = event_log::kIngestTopic,
+                         .record = {.key = texts[i],
+                                    .meta = texts[i + 1],
+                                    .value = R"({"type":"track","event":"Bought"})"}});
+    }
+    std::promise<Status> done;
+    appender->Append(records, [&done](Status status) { done.set_value(std::move(status)); });
+    REQUIRE(done.get_future().get().ok());
+    sent += count;
+  }
   /// Puts a record into `ingest`.
   void Append(const std::string& key, const event::v1::EventMeta& meta, const std::string& value) {
     const std::string bytes = meta.SerializeAsString();

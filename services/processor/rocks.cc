@@ -33,6 +33,7 @@ constexpr size_t kLongestKey = 1024;
 constexpr uint64_t kEntryOverhead = 8;  // of one entry on disk, beside key and value
 constexpr size_t kCacheBytes = 8 << 20;
 constexpr size_t kWriteBufferBytes = 8 << 20;  // of one store
+constexpr size_t kSealedBufferBytes = 1 << 20;
 constexpr size_t kAllWriteBufferBytes = 16 << 20;
 constexpr size_t kWriteAheadBytes = 16 << 20;  // of one store: families are flushed beyond
 
@@ -61,6 +62,15 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const Rocks::Options& options) {
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   table.block_cache = options.memory->cache;
   rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return rocks;
+}
+
+/// Of a family that is only read.
+rocksdb::ColumnFamilyOptions SealedOptions(const Rocks::Options& options) {
+  rocksdb::ColumnFamilyOptions rocks = FamilyOptions(options);
+  rocks.write_buffer_size = kSealedBufferBytes;
+  rocks.memtable_prefix_bloom_size_ratio = 0;
+  rocks.level0_file_num_compaction_trigger = 1;
   return rocks;
 }
 
@@ -103,20 +113,24 @@ StatusOr<std::unique_ptr<Rocks>> Rocks::Open(const Options& options) {
   std::unique_ptr<Rocks> store(new Rocks);
   store->options_ = options;
   if (store->options_.memory == nullptr) store->options_.memory = MakeStoreMemory();
-  rocksdb::ColumnFamilyOptions first = FamilyOptions(store->options_);
+  rocksdb::ColumnFamilyOptions first =
+      options.sliced ? SealedOptions(store->options_) : FamilyOptions(store->options_);
   first.compaction_filter = options.filter;
   first.periodic_compaction_seconds = static_cast<uint64_t>(options.keep_s);
   std::vector<rocksdb::ColumnFamilyDescriptor> wanted{{rocksdb::kDefaultColumnFamilyName, first}};
-  for (const std::string& name : FamiliesOf(options.folder)) {
-    if (name != rocksdb::kDefaultColumnFamilyName) {
-      wanted.emplace_back(name, FamilyOptions(store->options_));
-    }
+  std::vector<std::string> names = FamiliesOf(options.folder);
+  std::erase(names, rocksdb::kDefaultColumnFamilyName);
+  std::ranges::sort(names);
+  for (const std::string& name : names) {
+    const bool newest = name == names.back();
+    wanted.emplace_back(name,
+                        newest ? FamilyOptions(store->options_) : SealedOptions(store->options_));
   }
   std::vector<Family*> families;
   rocksdb::DB* db = nullptr;
-  MR_RETURN_IF_ERROR(FromRocks(rocksdb::DB::Open(DatabaseOptions(store->options_), options.folder,
-                                                 wanted, &families, &db),
-                               options.folder));
+  MR_RETURN_IF_ERROR(FromRocks(
+      rocksdb::DB::Open(DatabaseOptions(store->options_), options.folder, wanted, &families, &db),
+      options.folder));
   store->db_.reset(db);
   store->default_ = families[0];
   for (size_t i = 1; i < families.size(); ++i) store->families_[wanted[i].name] = families[i];
@@ -189,9 +203,22 @@ Status Rocks::Checked(const rocksdb::Status& status, std::string_view what) {
 StatusOr<Rocks::Family*> Rocks::AddFamily(const std::string& name) {
   MR_RETURN_IF_ERROR(fault_);
   Family* family = nullptr;
-  MR_RETURN_IF_ERROR(Checked(db_->CreateColumnFamily(FamilyOptions(options_), name, &family), name));
+  MR_RETURN_IF_ERROR(
+      Checked(db_->CreateColumnFamily(FamilyOptions(options_), name, &family), name));
   families_[name] = family;
   return family;
+}
+
+Status Rocks::Seal(Family* family) {
+  MR_RETURN_IF_ERROR(fault_);
+  const rocksdb::ColumnFamilyOptions sealed = SealedOptions(options_);
+  MR_RETURN_IF_ERROR(Checked(
+      db_->SetOptions(family, {{"write_buffer_size", std::to_string(sealed.write_buffer_size)},
+                               {"memtable_prefix_bloom_size_ratio", "0"},
+                               {"level0_file_num_compaction_trigger", "1"}}),
+      "sealing"));
+  // Together with all others, as notes must not be ahead of what they are about.
+  return Flush();
 }
 
 Status Rocks::DropFamily(const std::string& name) {

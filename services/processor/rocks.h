@@ -46,6 +46,8 @@ class Rocks {
     /// Keeps a write-ahead log: what was written survives the end of the process at once, and the
     /// loss of power from Sync on. Without it, from Flush on.
     bool write_ahead = false;
+    /// What is written goes to the newest family; the default one has notes only.
+    bool sliced = false;
   };
   using Family = rocksdb::ColumnFamilyHandle;
 
@@ -80,6 +82,9 @@ class Rocks {
   /// Families beside the default one, by name.
   const std::map<std::string, Family*>& families() const { return families_; }
   StatusOr<Family*> AddFamily(const std::string& name);
+  /// Nothing more will be written to the family: it takes little memory from now on, and is soon
+  /// one run of sorted files.
+  Status Seal(Family* family);
   /// Gives its disk back at once.
   Status DropFamily(const std::string& name);
   /// Bytes on disk, and about those in memory that are yet to come there.
