@@ -22,8 +22,9 @@ class AgeClock {
   /// microseconds.
   int64_t WallMicros(MonotonicTime now) const;
 
-  /// When an event that came into the log at `appended_at_us` began to age. Ask once, when the event
-  /// is read; its age is then `now` minus this. A stamp of the future, or none (0), means now.
+  /// When an event that came into the log at `appended_at_us` began to age. Ask once, when the
+  /// event is read; its age is then `now` minus this. A stamp of the future, or none (0), means
+  /// now.
   MonotonicTime BornAt(int64_t appended_at_us, MonotonicTime now) const;
 
  private:

@@ -1,6 +1,7 @@
 #include "libs/delivery/age_clock.h"
 
 #include <catch2/catch.hpp>
+
 #include <limits>
 
 namespace millrace::delivery {
@@ -38,8 +39,8 @@ TEST_CASE("a wall clock that jumps by days while the process runs changes no age
 
 TEST_CASE("any stamp gives a time that can be compared", "[age]") {
   const AgeClock clock(kWall, kStart);
-  const auto stamp = GENERATE(values<int64_t>({0, -1, std::numeric_limits<int64_t>::min(),
-                                               std::numeric_limits<int64_t>::max()}));
+  const auto stamp = GENERATE(values<int64_t>(
+      {0, -1, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()}));
   CAPTURE(stamp);
   CHECK(clock.BornAt(stamp, kStart) == kStart);
   CHECK(kStart - clock.BornAt(1, kStart) >= hours(24 * 365 * 49));

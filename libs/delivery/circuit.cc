@@ -40,8 +40,8 @@ MonotonicTime Circuit::next_probe() const {
 
 bool Circuit::ProbedLately(std::string_view user) const {
   MutexLock lock(mu_);
-  const auto end = probed_.begin() + static_cast<std::ptrdiff_t>(
-                                         std::min(probed_count_, kRememberedProbes));
+  const auto end =
+      probed_.begin() + static_cast<std::ptrdiff_t>(std::min(probed_count_, kRememberedProbes));
   return std::find(probed_.begin(), end, HashOf(user)) != end;
 }
 

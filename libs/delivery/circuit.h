@@ -28,10 +28,10 @@ struct CircuitOptions {
 /// What an answer says of the destination as a whole.
 enum class AnswerKind {
   kSuccess,
-  kRefusedEvent,   // an answer that is final for its event; the destination works
-  kFailed,         // to be tried again: no answer, 5xx, 429, ...
-  kUnauthorised,   // 401
-  kForbidden,      // 403
+  kRefusedEvent,  // an answer that is final for its event; the destination works
+  kFailed,        // to be tried again: no answer, 5xx, 429, ...
+  kUnauthorised,  // 401
+  kForbidden,     // 403
 };
 
 /// Kept beside an event: what is known of the 403 answers it got.
@@ -40,8 +40,8 @@ struct ForbiddenNote {
   uint64_t successes = 0;
 };
 
-/// Tells a destination that fails as a whole from events that fail. While it is open only probes are
-/// sent: single requests at short intervals, each with another user's event; the first that
+/// Tells a destination that fails as a whole from events that fail. While it is open only probes
+/// are sent: single requests at short intervals, each with another user's event; the first that
 /// succeeds closes it, and all goes on at full speed. Every call costs the same however many events
 /// wait.
 ///
@@ -64,8 +64,8 @@ class Circuit {
   /// The answer of a probe will never come to OnAnswer.
   void DropProbe();
 
-  /// `detail` is kept as the last error when the answer is no success. Returns true when the circuit
-  /// opened or closed by it.
+  /// `detail` is kept as the last error when the answer is no success. Returns true when the
+  /// circuit opened or closed by it.
   bool OnAnswer(std::string_view user, AnswerKind kind, std::string_view detail, MonotonicTime now,
                 bool probe = false);
 
@@ -93,8 +93,8 @@ class Circuit {
   bool Open(bool credentials, std::string reason, MonotonicTime now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Close() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool OnFailure(std::string_view user, AnswerKind kind, std::string_view detail,
-                 MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool OnFailure(std::string_view user, AnswerKind kind, std::string_view detail, MonotonicTime now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void PlanProbe(MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const CircuitOptions options_;

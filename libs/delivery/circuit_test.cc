@@ -1,6 +1,7 @@
 #include "libs/delivery/circuit.h"
 
 #include <catch2/catch.hpp>
+
 #include <string>
 
 namespace millrace::delivery {

@@ -28,8 +28,7 @@ GiveUpRules::GiveUpRules(const config::v1::Destination& destination,
   }
 }
 
-const GiveUpRules::Span* GiveUpRules::Find(const std::vector<Span>& spans,
-                                           int64_t appended_at_us) {
+const GiveUpRules::Span* GiveUpRules::Find(const std::vector<Span>& spans, int64_t appended_at_us) {
   const auto found = std::ranges::find_if(spans, [&](const Span& span) {
     return appended_at_us >= span.from_us && appended_at_us < span.before_us;
   });

@@ -35,8 +35,9 @@ class MemoryBudget {
   mutable Mutex mu_;
   size_t used_ ABSL_GUARDED_BY(mu_) = 0;
   size_t takers_ ABSL_GUARDED_BY(mu_) = 0;
-  size_t active_ ABSL_GUARDED_BY(mu_) = 0;   // those that hold some or want some
-  size_t wanting_ ABSL_GUARDED_BY(mu_) = 0;  // those that were told to wait and have not taken since
+  size_t active_ ABSL_GUARDED_BY(mu_) = 0;  // those that hold some or want some
+  size_t wanting_ ABSL_GUARDED_BY(mu_) =
+      0;  // those that were told to wait and have not taken since
 };
 
 /// What one of those that share holds. Gives all back when it is destroyed.

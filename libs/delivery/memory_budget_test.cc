@@ -1,8 +1,9 @@
 #include "libs/delivery/memory_budget.h"
 
+#include <catch2/catch.hpp>
+
 #include <algorithm>
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <thread>
 #include <vector>
 

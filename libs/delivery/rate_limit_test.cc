@@ -1,7 +1,8 @@
 #include "libs/delivery/rate_limit.h"
 
-#include <atomic>
 #include <catch2/catch.hpp>
+
+#include <atomic>
 #include <thread>
 #include <vector>
 

@@ -26,8 +26,7 @@ bool ParseSeconds(std::string_view text, int64_t* seconds) {
   const size_t point = text.find('.');
   const std::string_view whole = text.substr(0, point);
   const auto digits = [](std::string_view part) {
-    return !part.empty() &&
-           std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
+    return !part.empty() && std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
   };
   if (!digits(whole)) return false;
   if (point != std::string_view::npos && !digits(text.substr(point + 1))) return false;
@@ -64,9 +63,8 @@ RetryDecision DecideRetry(const RetryOptions& options, const FailedAttempt& fail
   const MonotonicTime expires = ExpiresAt(options, failed.born);
   decision.expired = failed.now >= expires;
   milliseconds wait = BackoffDelay(options.backoff, failed.attempts, failed.random);
-  const milliseconds asked = failed.retry_after
-                                 ? ParseRetryAfter(*failed.retry_after, failed.wall_us)
-                                 : milliseconds(-1);
+  const milliseconds asked =
+      failed.retry_after ? ParseRetryAfter(*failed.retry_after, failed.wall_us) : milliseconds(-1);
   if (asked.count() >= 0) {
     wait = std::max(wait, std::min(asked, options.max_retry_after));
     if (failed.status == kTooManyRequests) decision.hold_until = failed.now + wait;

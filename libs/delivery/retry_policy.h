@@ -18,8 +18,8 @@ struct RetryOptions {
 
 /// An attempt that failed and may be tried again.
 struct FailedAttempt {
-  uint32_t attempts = 1;  // of this event, this one too
-  int status = 0;         // 0: no answer came
+  uint32_t attempts = 1;                        // of this event, this one too
+  int status = 0;                               // 0: no answer came
   std::optional<std::string_view> retry_after;  // the header's value
   MonotonicTime born{};                         // AgeClock::BornAt
   MonotonicTime now{};

@@ -72,9 +72,8 @@ TEST_CASE("no event waits beyond its age, whatever the destination asks for", "[
 TEST_CASE("the back-off doubles with each attempt up to its maximum", "[retry]") {
   const RetryOptions options{.backoff = {.initial = seconds(1), .maximum = seconds(60)}};
   FailedAttempt failed = Attempt(500, std::nullopt, kMost);
-  for (const auto& [attempt, wait] :
-       {std::pair{1u, 1}, std::pair{2u, 2}, std::pair{6u, 32}, std::pair{7u, 60},
-        std::pair{4'000'000'000u, 60}}) {
+  for (const auto& [attempt, wait] : {std::pair{1u, 1}, std::pair{2u, 2}, std::pair{6u, 32},
+                                      std::pair{7u, 60}, std::pair{4'000'000'000u, 60}}) {
     failed.attempts = attempt;
     CAPTURE(attempt);
     const auto at = DecideRetry(options, failed).retry_at;

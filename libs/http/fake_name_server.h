@@ -1,12 +1,12 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <catch2/catch.hpp>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -64,8 +64,8 @@ class FakeNameServer {
       if (poll(&ready, 1, 10) <= 0) continue;
       sockaddr_in peer{};
       socklen_t length = sizeof peer;
-      const ssize_t got = recvfrom(socket_, packet, sizeof packet, 0,
-                                   reinterpret_cast<sockaddr*>(&peer), &length);
+      const ssize_t got =
+          recvfrom(socket_, packet, sizeof packet, 0, reinterpret_cast<sockaddr*>(&peer), &length);
       if (got < static_cast<ssize_t>(kHeader)) continue;
       const std::string answer = Answer(packet, static_cast<size_t>(got));
       if (answer.empty()) continue;

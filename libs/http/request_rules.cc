@@ -10,7 +10,7 @@ namespace millrace::http {
 namespace {
 
 constexpr std::array<std::string_view, 11> kOwnHeaders = {
-    "connection", "content-length", "expect",  "host",          "http2-settings",   "keep-alive",
+    "connection", "content-length", "expect",   "host",    "http2-settings",   "keep-alive",
     "te",         "trailer",        "trailers", "upgrade", "transfer-encoding"};
 constexpr std::string_view kProxyPrefix = "proxy-";
 constexpr std::string_view kAnyProxyHeader = "proxy-*";
@@ -22,9 +22,8 @@ char Lower(char c) {
 }
 
 bool SameName(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
-           return Lower(x) == Lower(y);
-         });
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](char x, char y) { return Lower(x) == Lower(y); });
 }
 
 bool IsToken(std::string_view text) {

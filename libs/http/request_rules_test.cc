@@ -1,6 +1,7 @@
 #include "libs/http/request_rules.h"
 
 #include <catch2/catch.hpp>
+
 #include <cctype>
 
 namespace millrace::http {
@@ -39,8 +40,9 @@ TEST_CASE("headers that frame or are for one hop never leave, in whatever case",
 }
 
 TEST_CASE("headers that only look like those are sent", "[rules]") {
-  const Headers headers = {{"X-Host", "1"},   {"Content-Lengths", "2"}, {"Proxy", "3"},
-                           {"Content-Encoding", "gzip"}, {"Hosts", "4"}, {"Tea", "5"}};
+  const Headers headers = {{"X-Host", "1"}, {"Content-Lengths", "2"},
+                           {"Proxy", "3"},  {"Content-Encoding", "gzip"},
+                           {"Hosts", "4"},  {"Tea", "5"}};
   ClientRequest request = With(headers);
   std::vector<std::string_view> dropped;
   CHECK(TidyRequest(request, &dropped).empty());
@@ -57,9 +59,8 @@ TEST_CASE("names know no case: one of each is sent, the last one's value", "[rul
                                 {"Content-TYPE", "text/xml"}});
   std::vector<std::string_view> dropped;
   CHECK(TidyRequest(request, &dropped).empty());
-  CHECK(request.headers == Headers{{"Content-Type", "text/xml"},
-                                   {"Authorization", "Bearer b"},
-                                   {"X-Key", "1"}});
+  CHECK(request.headers ==
+        Headers{{"Content-Type", "text/xml"}, {"Authorization", "Bearer b"}, {"X-Key", "1"}});
 }
 
 TEST_CASE("a request with a character that could end a line is refused wherever it stands",

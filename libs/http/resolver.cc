@@ -265,8 +265,7 @@ milliseconds AresResolver::NextTimer() const {
 StatusOr<std::unique_ptr<Resolver>> Resolver::Create(
     const ResolverOptions& options, Watch watch,
     std::function<void(const std::string& name)> forgotten) {
-  auto resolver =
-      std::make_unique<AresResolver>(options, std::move(watch), std::move(forgotten));
+  auto resolver = std::make_unique<AresResolver>(options, std::move(watch), std::move(forgotten));
   MR_RETURN_IF_ERROR(resolver->Start());
   return std::unique_ptr<Resolver>(std::move(resolver));
 }

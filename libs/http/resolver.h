@@ -24,8 +24,8 @@ struct ResolverOptions {
 };
 
 /// The addresses of names, by c-ares: /etc/hosts, name servers and search domains as
-/// /etc/resolv.conf and nsswitch.conf say (`files` and `dns`). Never blocks: a name server that does
-/// not answer holds up who asks for its names and nobody else.
+/// /etc/resolv.conf and nsswitch.conf say (`files` and `dns`). Never blocks: a name server that
+/// does not answer holds up who asks for its names and nobody else.
 ///
 /// Owned by an event loop. One thread.
 class Resolver {

@@ -1,6 +1,7 @@
 #include "libs/http/resolver.h"
 
 #include <catch2/catch.hpp>
+
 #include <map>
 #include <optional>
 
@@ -38,8 +39,7 @@ class Loop {
     poll(polled.data(), polled.size(), timer < 0 ? 1000 : timer);
     for (const pollfd& each : polled) {
       if (each.revents != 0) {
-        resolver_->OnSocket(each.fd, (each.revents & ~POLLOUT) != 0,
-                            (each.revents & POLLOUT) != 0);
+        resolver_->OnSocket(each.fd, (each.revents & ~POLLOUT) != 0, (each.revents & POLLOUT) != 0);
       }
     }
     if (resolver_->NextTimer().count() == 0) resolver_->OnTimer();

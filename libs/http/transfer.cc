@@ -113,8 +113,7 @@ size_t Transfer::OnHeader(char* data, size_t size, size_t count, void* user) {
   return bytes;
 }
 
-curl_socket_t Transfer::OnOpenSocket(void* user, curlsocktype /*purpose*/,
-                                     curl_sockaddr* address) {
+curl_socket_t Transfer::OnOpenSocket(void* user, curlsocktype /*purpose*/, curl_sockaddr* address) {
   auto* transfer = static_cast<Transfer*>(user);
   if (!transfer->guard_.Allows(&address->addr)) {
     if (transfer->refused_.empty() || address->family == AF_INET) {

@@ -91,7 +91,7 @@ struct Fixture {
       *event_log::OpenLocalLog({.path = folder.path() + "/log"});
   std::unique_ptr<Store> store = *Store::Open(folder.path() + "/s.db");
   std::unique_ptr<Store> former_store;
-  LogReader reader{*log, *store};
+  LogReader reader{*log, *store, clock, {}};
   config::LocalSource config;
   std::set<std::string> topics;
   std::map<std::string, StatusCode> broken;

@@ -52,8 +52,8 @@ struct EngineOptions {
 /// Owned by a worker, used by its thread only. The listener, clock, transport and inbox outlive it.
 class DeliveryEngine {
  public:
-  using MakeMapper = std::function<StatusOr<std::shared_ptr<destination::Mapper>>(
-      const config::v1::Destination&)>;
+  using MakeMapper =
+      std::function<StatusOr<std::shared_ptr<destination::Mapper>>(const config::v1::Destination&)>;
 
   DeliveryEngine(EngineOptions options, Clock& clock, delivery::Transport& transport,
                  std::shared_ptr<Inbox> inbox, MakeMapper make_mapper, EngineListener& listener);

@@ -39,8 +39,8 @@ TEST_CASE("HttpTransport carries a request over and its answer back", "[http_tra
   CHECK(answer.status == 429);
   CHECK(answer.body == "later");
   CHECK(answer.network_error.empty());
-  CHECK(std::ranges::count(answer.headers, std::pair<std::string, std::string>("retry-after", "7")) ==
-        1);
+  CHECK(std::ranges::count(answer.headers,
+                           std::pair<std::string, std::string>("retry-after", "7")) == 1);
 }
 
 TEST_CASE("HttpTransport says why nothing came back", "[http_transport]") {
