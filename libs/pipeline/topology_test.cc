@@ -1,6 +1,8 @@
 #include "libs/pipeline/topology.h"
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 
 #include "catch2/catch.hpp"
 #include "libs/testing/memory_log.h"
@@ -55,6 +57,30 @@ TEST_CASE("A topic tells its destination", "[topology]") {
   CHECK(DestinationOf("ingest") == std::nullopt);
   CHECK(ParkedDestinationOf("parking.a") == "a");
   CHECK(ParkedDestinationOf("destination.a") == std::nullopt);
+}
+
+std::string Row(const TopicSpec& topic) {
+  const int partitions = topic.options.partitions;
+  return fmt::format("| `{}` | {} | {} | {} | {} | {} |\n", topic.name, topic.key,
+                     partitions == 1   ? "1"
+                     : partitions == 2 ? "`event_log.ingest_partitions`"
+                                       : "`event_log.destination_partitions`",
+                     topic.kept, topic.writers, topic.readers);
+}
+
+TEST_CASE("docs/architecture.md shows every topic as it is", "[topology]") {
+  const TopologyOptions options{.ingest_partitions = 2, .destination_partitions = 3};
+  std::vector<TopicSpec> topics = SharedTopics(options);
+  for (const TopicSpec& topic : DestinationTopics("<id>", DestinationKind::kRouted, options)) {
+    topics.push_back(topic);
+  }
+  std::string table =
+      "| topic | key | partitions | kept | writers | readers |\n| - | - | - | - | - | - |\n";
+  for (const TopicSpec& topic : topics) table += Row(topic);
+  std::ifstream file(MILLRACE_DOCS "/architecture.md");
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  INFO("the table that docs/architecture.md must hold:\n" << table);
+  CHECK(page.find(table) != std::string::npos);
 }
 
 }  // namespace
