@@ -9,12 +9,12 @@
 #include <mutex>
 
 #include "libs/base/log.h"
+#include "libs/pipeline/topology.h"
 
 namespace millrace::service {
 namespace {
 
-constexpr std::string_view kDestinationPrefix = "destination.";
-constexpr std::string_view kFirstGroup = "processor";  // which reads `ingest`
+constexpr std::string_view kFirstGroup = pipeline::kProcessorGroup;  // which reads `ingest`
 
 }  // namespace
 
@@ -43,9 +43,10 @@ StatusOr<LagReporter::Lag> LagReporter::ReportGroup(const std::string& group,
   return lag;
 }
 
-/// Of a destination's topic: one group reads it, the router or the warehouse loader. While neither
-/// has, all of it is pending; who reports for one of them only leaves such a topic out.
-Status LagReporter::ReportDestination(const std::string& topic) {
+/// Of one of a destination's topics: one group reads it, the router or the warehouse loader. While
+/// neither has, all of it is pending; who reports for one of them only leaves such a topic out
+/// (-1).
+StatusOr<int64_t> LagReporter::ReportTopic(const std::string& topic) {
   int64_t unread = 0, pending = -1;
   size_t asked = 0;
   for (const std::string& group : options_.groups) {
@@ -56,12 +57,7 @@ Status LagReporter::ReportDestination(const std::string& topic) {
     if (lag.reads && (pending < 0 || lag.records < pending)) pending = lag.records;
   }
   if (asked > 1 && pending < 0) pending = unread;
-  if (pending < 0) return OkStatus();
-  metrics_
-      .GetGauge("millrace_pending_events", "Events of a destination that are not done with.",
-                {{"destination", topic.substr(kDestinationPrefix.size())}})
-      .Set(static_cast<double>(pending));
-  return OkStatus();
+  return pending;
 }
 
 void LagReporter::Start() {
@@ -88,15 +84,27 @@ void LagReporter::Stop() {
 Status LagReporter::Report() {
   ReportDisk();
   MR_ASSIGN_OR_RETURN(const auto topics, log_.ListTopics());
+  std::map<std::string, int64_t> pending;  // by destination: its own topic and its parked users'
   for (const std::string& topic : topics) {
-    if (topic.rfind(kDestinationPrefix, 0) == 0) {
-      MR_RETURN_IF_ERROR(ReportDestination(topic));
+    auto destination = pipeline::DestinationOf(topic);
+    if (!destination.has_value()) destination = pipeline::ParkedDestinationOf(topic);
+    if (destination.has_value()) {
+      const auto events = ReportTopic(topic);
+      if (events.status().code() == StatusCode::kNotFound) continue;  // deleted meanwhile
+      MR_RETURN_IF_ERROR(events.status());
+      if (*events >= 0) pending[*destination] += *events;
     } else if (topic == event_log::kIngestTopic &&
                std::ranges::find(options_.groups, kFirstGroup) != options_.groups.end()) {
       MR_ASSIGN_OR_RETURN(const Lag lag, ReportGroup(std::string(kFirstGroup), topic));
       metrics_.GetGauge("millrace_ingest_pending_events", "Events that the processor has not read.")
           .Set(static_cast<double>(lag.records));
     }
+  }
+  for (const auto& [destination, events] : pending) {
+    metrics_
+        .GetGauge("millrace_pending_events", "Events of a destination that are not done with.",
+                  {{"destination", destination}})
+        .Set(static_cast<double>(events));
   }
   return OkStatus();
 }

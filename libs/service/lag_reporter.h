@@ -44,7 +44,7 @@ class LagReporter {
     int64_t records = 0;  // not committed
   };
   StatusOr<Lag> ReportGroup(const std::string& group, const std::string& topic);
-  Status ReportDestination(const std::string& topic);
+  StatusOr<int64_t> ReportTopic(const std::string& topic);
   void ReportDisk();
 
   const Options options_;

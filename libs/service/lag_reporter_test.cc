@@ -57,6 +57,20 @@ TEST_CASE("the gauges follow what groups have committed", "[lag]") {
   CHECK(metrics.Render().find("warehouse-loader") == std::string::npos);
 }
 
+TEST_CASE("events of parked users are pending", "[lag]") {
+  event_log::TestFolder folder;
+  const auto log = *event_log::OpenLocalLog({.path = folder.path()});
+  REQUIRE(log->EnsureTopic("destination.d1", {}).ok());
+  REQUIRE(log->EnsureTopic("parking.d1", {}).ok());
+  Append(*log, "destination.d1", 2);
+  Append(*log, "parking.d1", 3);
+  telemetry::Metrics metrics;
+  LagReporter reporter({}, *log, metrics);
+  REQUIRE(reporter.Report().ok());
+  INFO(metrics.Render());
+  CHECK(Shows(metrics, R"(millrace_pending_events{destination="d1"} 5)"));
+}
+
 TEST_CASE("a destination that nobody has read yet has all of its events pending", "[lag]") {
   event_log::TestFolder folder;
   const auto log = *event_log::OpenLocalLog({.path = folder.path()});
