@@ -59,7 +59,7 @@ struct RecordBatch {
 
 struct TopicOptions {
   int32_t partitions = 1;
-  /// Records older than this go. 0 = the backend's default (7 days). Of no meaning with `readers`.
+  /// Records older than this go, read or not. 0: never. Of no meaning with `readers`.
   std::chrono::milliseconds retention{0};
   /// The groups that must have read a record before it goes; then it goes soon, whatever its age,
   /// and before that never. Other groups do not hold a record back. The log forgets `readers` when
@@ -111,7 +111,7 @@ class Appender {
   /// when all would survive a crash, else
   ///   kUnavailable        - the log is away; try again later (some may be durable);
   ///   kResourceExhausted  - the log is full, or too much is in flight; try again later;
-  ///   kInvalidArgument    - a record is larger than the log takes; never will;
+  ///   kInvalidArgument    - a record, or all together, is larger than the log takes; never will;
   ///   kNotFound           - no such topic.
   virtual void Append(std::span<const TopicRecord> records, Done done) = 0;
 };
@@ -173,12 +173,14 @@ class Transaction {
   virtual ~Transaction() = default;
 
   virtual Status Begin() = 0;
-  /// Errors as Appender::Append, or at Commit.
+  /// Errors as Appender::Append, or at Commit. kResourceExhausted: more than one transaction may
+  /// hold (Commit says so too); the caller begins anew with less.
   virtual Status Append(std::span<const TopicRecord> records) = 0;
   /// `consumer` must be a group consumer of the same log.
   virtual Status AddOffsets(Consumer& consumer, std::span<const CommittedOffset> offsets) = 0;
   /// OK: all of it is durable and visible. kAborted/kUnavailable: none of it is; the caller reads
-  /// again from the committed offsets. kFailedPrecondition: fenced, or a partition was lost.
+  /// again from the committed offsets. kResourceExhausted: the same, and a smaller one may pass.
+  /// kFailedPrecondition: fenced, or a partition was lost.
   virtual Status Commit() = 0;
   virtual Status Abort() = 0;
 };

@@ -94,7 +94,7 @@ Status SpillAppender::Open() {
   const std::string topic(event_log::kIngestTopic);
   // One partition keeps the order of all; what is moved is free at once.
   MR_RETURN_IF_ERROR(
-      spill_->EnsureTopic(topic, {.partitions = 1, .retention = std::chrono::milliseconds(1)}));
+      spill_->EnsureTopic(topic, {.partitions = 1, .readers = {std::string(kGroup)}}));
   MR_ASSIGN_OR_RETURN(spill_appender_, spill_->NewAppender());
   MR_ASSIGN_OR_RETURN(consumer_,
                       spill_->NewConsumer({.group = std::string(kGroup), .instance = "gateway"}));

@@ -78,14 +78,13 @@ StatusOr<Event> Request(const Cluster& cluster, std::string_view what,
 }
 
 TopicSettings SettingsOf(const TopicOptions& options) {
-  if (!options.readers.empty()) return {{"retention.bytes", "-1"}, {"retention.ms", "-1"}};
-  if (options.retention.count() == 0) return {};
-  return {{"retention.ms", std::to_string(options.retention.count())}};
+  const bool by_age = options.readers.empty() && options.retention.count() > 0;
+  return {{"retention.bytes", "-1"},
+          {"retention.ms", by_age ? std::to_string(options.retention.count()) : "-1"}};
 }
 
 Status AlterTopic(const Cluster& cluster, const std::string& full_name,
                   const TopicSettings& settings) {
-  if (settings.empty()) return OkStatus();
   MR_ASSIGN_OR_RETURN(TopicSettings all, SettingsNow(cluster, full_name));
   // The request replaces all settings: those that are not ours are said again.
   const TopicSettings before = all;

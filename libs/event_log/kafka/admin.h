@@ -33,7 +33,7 @@ StatusOr<Event> Request(const Cluster& cluster, std::string_view what,
 /// Settings of a topic by their names on the broker.
 using TopicSettings = std::map<std::string, std::string>;
 
-/// What the cluster must know of `options`; the broker's own values stand for what is not there.
+/// What the cluster must know of `options`.
 TopicSettings SettingsOf(const TopicOptions& options);
 
 /// Gives a topic these settings and leaves those that it has besides. Asks only when they differ.

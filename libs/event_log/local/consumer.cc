@@ -67,12 +67,6 @@ Status LocalConsumer::Subscribe(std::vector<std::string> topics) {
     group_ = &log_.GroupNamed(options_.group);
     group_->members.push_back(this);
   }
-  for (const std::string& name : topics_) {
-    const std::shared_ptr<Topic> topic = log_.FindTopic(name);
-    for (size_t p = 0; p < topic->partitions.size(); ++p) {
-      log_.NoteReading(group_->name, {topic->id, static_cast<int32_t>(p)});
-    }
-  }
   log_.Reassign(*group_);
   return OkStatus();
 }
@@ -213,8 +207,7 @@ void LocalConsumer::TakeOver(MutexLock& lock) {
       const PartitionKey key{topic->id, p};
       if (!target_.contains(key) || group_->owners.contains(key)) continue;
       group_->owners[key] = this;
-      log_.NoteReading(group_->name, key);
-      const event_log::local::Commit from = group_->committed.at(key);
+      const event_log::local::Commit from = LocalLog::CommittedBy(*group_, key);
       auto position = std::make_unique<Position>();
       position->topic = topic;
       position->partition = p;

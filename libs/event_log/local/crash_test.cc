@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "libs/event_log/contract/contract.h"
 #include "libs/event_log/local/test_log.h"
@@ -105,7 +107,7 @@ TEST_CASE("a full log whose records are all read is free again with a smaller qu
   int64_t appended = 0;
   {
     const auto log = Open(options);
-    REQUIRE(log->EnsureTopic("t", {}).ok());
+    REQUIRE(log->EnsureTopic("t", {.readers = {"g"}}).ok());
     for (; appended < 700; ++appended) REQUIRE(AppendOne(*log, "t", std::string(4000, 'q')).ok());
     const auto consumer = *log->NewConsumer({.group = "g"});
     REQUIRE(consumer->Subscribe({"t"}).ok());
@@ -115,6 +117,7 @@ TEST_CASE("a full log whose records are all read is free again with a smaller qu
   }
   options.quota_bytes = 2 << 20;
   const auto log = Open(options);
+  REQUIRE(log->EnsureTopic("t", {.readers = {"g"}}).ok());
   Status status = AppendOne(*log, "t", "new");
   for (int i = 0; i < 1000 && !status.ok(); ++i) status = AppendOne(*log, "t", "new");
   INFO(Message(status));
@@ -150,10 +153,11 @@ class SmallDisk final : public WeakIo {
     return WeakIo::Allocate(fd, bytes);
   }
   uint64_t FreeBytes(const std::string& /*folder*/) override {
-    uint64_t used = 0;
+    uint64_t used = of_others;
     for (const auto& file : std::filesystem::directory_iterator(folder_)) used += file.file_size();
     return bytes_ - std::min(bytes_, used);
   }
+  std::atomic<uint64_t> of_others{0};
 
  private:
   const std::string folder_;
@@ -163,9 +167,13 @@ class SmallDisk final : public WeakIo {
 TEST_CASE("a full disk counts as a full log, which is free again once it is read", "[local_log]") {
   TestFolder folder;
   SmallDisk io(folder.path(), 4 << 20);
-  const auto log =
-      Open({.path = folder.path(), .quota_bytes = 1 << 30, .segment_bytes = kSegment, .io = &io});
-  for (const char* topic : {"in", "out"}) REQUIRE(log->EnsureTopic(topic, {}).ok());
+  const auto log = Open({.path = folder.path(),
+                         .quota_bytes = 1 << 30,
+                         .segment_bytes = kSegment,
+                         .reserve_bytes = 1 << 20,
+                         .io = &io});
+  REQUIRE(log->EnsureTopic("in", {.readers = {"g"}}).ok());
+  REQUIRE(log->EnsureTopic("out", {}).ok());
   const auto consumer = *log->NewConsumer({.group = "g"});
   REQUIRE(consumer->Subscribe({"in"}).ok());
   REQUIRE(consumer->Poll({.max_records = 1, .timeout = std::chrono::milliseconds(0)}).ok());
@@ -194,6 +202,64 @@ TEST_CASE("a full disk counts as a full log, which is free again once it is read
     for (int i = 0; i < 200; ++i) REQUIRE(AppendOne(*log, "in", value).ok());
     appended += 200;
   }
+}
+
+/// Appends until it is taken; the log finds out by itself that it can.
+bool TakenInTime(EventLog& log, const std::string& topic, const std::string& value) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  for (;;) {
+    const Status status = AppendOne(log, topic, value);
+    if (status.ok()) return true;
+    CHECK(status.code() == StatusCode::kResourceExhausted);
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+TEST_CASE("a log leaves disk to others, and goes on when these give theirs back", "[local_log]") {
+  TestFolder folder;
+  constexpr uint64_t kLeft = 2 << 20;
+  SmallDisk io(folder.path(), 16 << 20);
+  const auto log = Open({.path = folder.path(),
+                         .quota_bytes = 1 << 30,
+                         .segment_bytes = kSegment,
+                         .reserve_bytes = kLeft,
+                         .maintenance_interval = std::chrono::milliseconds(5),
+                         .closing_topics = {"done"},
+                         .io = &io});
+  for (const char* topic : {"in", "done"}) REQUIRE(log->EnsureTopic(topic, {}).ok());
+  const std::string value(4000, 'q');
+  while (AppendOne(*log, "in", value).ok()) continue;
+  CHECK(io.FreeBytes(folder.path()) >= kLeft);
+  CHECK(AppendOne(*log, "done", value).ok());
+  io.of_others = 16 << 20;
+  CHECK(AppendOne(*log, "in", value).code() == StatusCode::kResourceExhausted);
+  const int64_t before = log->Describe("in")->at(0).end_offset;
+  io.of_others = 0;
+  REQUIRE(log->Trim({"in", 0}, before).ok());
+  CHECK(TakenInTime(*log, "in", value));
+}
+
+TEST_CASE("a file that may not grow is a full disk, not the end of the process", "[local_log]") {
+  TestFolder folder;
+  const auto log = Open({.path = folder.path(),
+                         .segment_bytes = 8 << 20,
+                         .maintenance_interval = std::chrono::milliseconds(5)});
+  REQUIRE(log->EnsureTopic("t", {}).ok());
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+  rlimit small = before;
+  small.rlim_cur = 1 << 20;
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  Status status;
+  int64_t appended = 0;
+  for (; status.ok() && appended < 1000; ++appended) {
+    status = AppendOne(*log, "t", std::string(4000, 'q'));
+  }
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+  CHECK(status.code() == StatusCode::kResourceExhausted);
+  CHECK(TakenInTime(*log, "t", "last"));
+  CHECK(static_cast<int64_t>(ReadBack(*log, "t").size()) == appended);
 }
 
 /// Spoils the first occurrence of `text` in the journal.

@@ -10,7 +10,9 @@
 #include <iterator>
 #include <limits>
 
+#include "libs/base/hash.h"
 #include "libs/event_log/contract/contract.h"
+#include "libs/event_log/local/format.h"
 #include "libs/event_log/local/local_log.h"
 #include "libs/event_log/local/test_folder.h"
 
@@ -257,6 +259,105 @@ TEST_CASE("a log keeps its name, and an emptied folder is another log", "[local_
     std::filesystem::remove(file.path());
   }
   CHECK(*Open({.path = folder.path()})->Id() != id);
+}
+
+TEST_CASE("a folder of an older version goes on with its backlog", "[local_log]") {
+  TestFolder folder;
+  // As format 1 was written before logs had names: groups that only read are noted with -1.
+  std::string frame(format::kFrameHeaderBytes, '\0');
+  format::PutOp(frame, {.kind = format::OpKind::kCheckpoint, .count = 8});
+  format::PutOp(frame, {.kind = format::OpKind::kTopic,
+                        .topic_id = 7,
+                        .partition = 1,
+                        .timestamp_us = 3'600'000,
+                        .name = "t"});
+  format::PutOp(frame, {.kind = format::OpKind::kBounds, .topic_id = 7, .offset = 10, .end = 10});
+  format::PutOp(frame, {.kind = format::OpKind::kOffset, .topic_id = 7, .offset = -1, .name = "g"});
+  format::PutOp(frame, {.kind = format::OpKind::kOffset,
+                        .topic_id = 7,
+                        .offset = 10,
+                        .name = "renamed",
+                        .text = std::string(3000, 'n')});
+  for (int64_t offset = 10; offset < 13; ++offset) {
+    std::string records;
+    format::PutRecord(records, "key", "meta", std::to_string(offset));
+    format::PutOp(frame, {.kind = format::OpKind::kBlock,
+                          .topic_id = 7,
+                          .offset = offset,
+                          .timestamp_us = 1,  // as old as can be
+                          .count = 1,
+                          .crc = Crc32c(records),
+                          .text = records});
+  }
+  format::FinishFrame(frame, 1, 1);
+  std::ofstream(folder.path() + "/00000001.journal", std::ios::binary) << frame;
+  std::ofstream(folder.path() + "/VERSION") << "millrace local log 1\n";
+
+  for (int starts = 0; starts < 2; ++starts) {
+    const auto log =
+        Open({.path = folder.path(), .maintenance_interval = std::chrono::milliseconds(1)});
+    CHECK(log->Committed("renamed", "t")->at(0).offset == 10);
+    CHECK(log->Committed("g", "t")->at(0).offset == -1);
+    REQUIRE(log->EnsureTopic("t", {.partitions = 1, .readers = {"g"}}).ok());
+    CHECK(ReadBack(*log) == Strings{"10", "11", "12"});
+  }
+  const auto log = Open({.path = folder.path()});
+  REQUIRE(log->EnsureTopic("t", {.partitions = 1, .readers = {"g"}}).ok());
+  REQUIRE(AppendOne(*log, "13").ok());
+  const auto consumer = *log->NewConsumer({.group = "g"});
+  REQUIRE(consumer->Subscribe({"t"}).ok());
+  CHECK(contract::Values(contract::ReadRecords(*consumer, 4)) == Strings{"10", "11", "12", "13"});
+  REQUIRE(consumer->Commit(std::vector<CommittedOffset>{{{"t", 0}, 12, ""}}).ok());
+  CHECK(ReadBack(*log) == Strings{"12", "13"});
+}
+
+TEST_CASE("a transaction or a call beyond the bound is refused, and a smaller one is taken",
+          "[local_log]") {
+  TestFolder folder;
+  const LocalLogOptions options{.path = folder.path(), .max_transaction_bytes = 1 << 20};
+  {
+    const auto log = Open(options);
+    REQUIRE(log->EnsureTopic("t", {}).ok());
+    const std::string value(400'000, 'v');
+    const std::vector<TopicRecord> one{{"t", {.value = value, .partition = 0}}};
+    const auto transaction = *log->NewTransaction("worker");
+    REQUIRE(transaction->Begin().ok());
+    REQUIRE(transaction->Append(one).ok());
+    REQUIRE(transaction->Append(one).ok());
+    for (int tries = 0; tries < 3; ++tries) {
+      CHECK(transaction->Append(one).code() == StatusCode::kResourceExhausted);
+    }
+    CHECK(transaction->Commit().code() == StatusCode::kResourceExhausted);
+    CHECK(log->Describe("t")->at(0).end_offset == 0);
+    REQUIRE(transaction->Begin().ok());
+    REQUIRE(transaction->Append(one).ok());
+    REQUIRE(transaction->Append(one).ok());
+    CHECK(transaction->Commit().ok());
+    const std::vector<TopicRecord> three(3, one[0]);
+    CHECK(contract::AppendAll(*log, three).code() == StatusCode::kInvalidArgument);
+    CHECK(contract::AppendAll(*log, {one[0], one[0]}).ok());
+  }
+  CHECK(ReadBack(*Open(options)).size() == 4);
+}
+
+TEST_CASE("what files begin with does not fill the disk, however many topics there are",
+          "[local_log]") {
+  TestFolder folder;
+  const auto log = Open({.path = folder.path(), .segment_bytes = 128 << 10});
+  const auto consumer = *log->NewConsumer({.group = "g"});
+  std::vector<std::string> topics;
+  std::vector<CommittedOffset> offsets;
+  for (int i = 0; i < 100; ++i) {
+    topics.push_back("topic " + std::to_string(i));
+    REQUIRE(log->EnsureTopic(topics.back(), {.readers = {"g"}}).ok());
+    offsets.push_back({{topics.back(), 0}, 0, std::string(4000, 'n')});
+  }
+  REQUIRE(consumer->Subscribe(topics).ok());
+  REQUIRE(consumer->Poll({.timeout = std::chrono::milliseconds(0)}).ok());
+  REQUIRE(consumer->Commit(offsets).ok());
+  REQUIRE(log->EnsureTopic("t", {}).ok());
+  for (int i = 0; i < 200; ++i) REQUIRE(AppendOne(*log, std::string(50'000, 'v')).ok());
+  CHECK(log->Usage()->used_bytes < 30'000'000);  // for 10,000,000 of records
 }
 
 TEST_CASE("a newer format is refused", "[local_log]") {

@@ -13,7 +13,9 @@ namespace millrace::event_log {
 namespace {
 
 Status SystemError(std::string_view what) {
-  return Error(StatusCode::kUnavailable, "local log: {}: {}", what, std::strerror(errno));
+  const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+  return Error(full ? StatusCode::kResourceExhausted : StatusCode::kUnavailable,
+               "local log: {}: {}", what, std::strerror(errno));
 }
 
 class SystemIoImpl final : public Io {

@@ -10,7 +10,8 @@ namespace millrace::event_log {
 
 /// What the journal does to its files, apart from reading; tests put faults here.
 ///
-/// Thread-safety: one thread at a time. All errors are kUnavailable and name the system's reason.
+/// Thread-safety: one thread at a time. Errors name the system's reason: kResourceExhausted when
+/// the disk or a limit of the process leaves no room, else kUnavailable.
 class Io {
  public:
   virtual ~Io() = default;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "libs/base/hash.h"
 #include "libs/event_log/local/consumer.h"
@@ -39,14 +40,10 @@ int32_t PartitionOf(const Topic& topic, const Record& record, uint32_t keyless) 
   return static_cast<int32_t>(hash % partitions);
 }
 
-Status NoSuchTopic(std::string_view name) {
-  return Error(StatusCode::kNotFound, "no topic '{}'", name);
-}
-
 }  // namespace
 
 LocalLog::LocalLog(const LocalLogOptions& options)
-    : options_(options), quota_(options.quota_bytes) {}
+    : options_(options), disk_(std::numeric_limits<int64_t>::max()) {}
 
 LocalLog::~LocalLog() {
   if (writer_.joinable()) {
@@ -104,16 +101,13 @@ Status LocalLog::Refusal(std::span<const TopicRecord> records, size_t* bytes) co
   return OkStatus();
 }
 
-bool LocalLog::Closes(const Topic& topic) const {
-  return std::ranges::find(options_.closing_topics, topic.name) != options_.closing_topics.end();
+Status LocalLog::TooLarge(size_t bytes, StatusCode code) const {
+  return Error(code, "{} bytes at once are more than the log takes, which is {}", bytes,
+               options_.max_transaction_bytes);
 }
 
-Status LocalLog::QuotaReached() const {
-  if (quota_ < options_.quota_bytes) {
-    return Error(StatusCode::kResourceExhausted, "the disk has room for {} bytes of the log only",
-                 quota_);
-  }
-  return Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes", quota_);
+bool LocalLog::Closes(const Topic& topic) const {
+  return std::ranges::find(options_.closing_topics, topic.name) != options_.closing_topics.end();
 }
 
 Batch& LocalLog::OpenBatch(size_t bytes, Room room) {
@@ -173,6 +167,9 @@ void LocalLog::Append(std::span<const TopicRecord> records, Done done, AppenderS
         return Closes(*FindTopic(record.topic));
       });
   const Room room = closes ? Room::kClosing : Room::kNew;
+  if (status.ok() && bytes > options_.max_transaction_bytes) {
+    status = TooLarge(bytes, StatusCode::kInvalidArgument);
+  }
   if (status.ok() && Full(room)) status = QuotaReached();
   if (status.ok() && in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {
     status = Error(StatusCode::kResourceExhausted, "{} bytes wait to be written", in_flight_);
@@ -192,10 +189,15 @@ void LocalLog::AwaitOutstanding(AppenderState& appender) {
   drained_.wait(lock.native(), [&] { return appender.outstanding == 0; });
 }
 
-Status LocalLog::Encode(std::span<const TopicRecord> records, std::vector<StagedBlock>& blocks) {
+Status LocalLog::Encode(std::span<const TopicRecord> records, std::vector<StagedBlock>& blocks,
+                        size_t& staged_bytes) {
   MutexLock lock(mu_);
-  size_t bytes = 0;
+  size_t bytes = staged_bytes;
   MR_RETURN_IF_ERROR(Refusal(records, &bytes));
+  if (bytes > options_.max_transaction_bytes) {
+    return TooLarge(bytes, StatusCode::kResourceExhausted);
+  }
+  staged_bytes = bytes;
   std::shared_ptr<Topic> topic;
   uint32_t keyless = 0;
   for (const TopicRecord& r : records) {
@@ -251,7 +253,10 @@ Status LocalLog::CommitTransaction(const std::string& id, uint64_t generation,
       blocks, [this](const StagedBlock& block) { return Closes(*block.topic); });
   const Room room = closes ? Room::kClosing : Room::kOnward;
   if (bytes > 0 && Full(room)) {
-    return MakeStatus(StatusCode::kUnavailable, Message(QuotaReached()));
+    // A smaller one may have room in what is kept for it.
+    const bool large = bytes > options_.segment_bytes / 4;
+    return MakeStatus(large ? StatusCode::kResourceExhausted : StatusCode::kUnavailable,
+                      Message(QuotaReached()));
   }
   if (in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {
     return Error(StatusCode::kUnavailable, "{} bytes wait to be written", in_flight_);
@@ -277,117 +282,9 @@ Status LocalLog::CommitOffsets(LocalConsumer& consumer, std::vector<OffsetChange
   return Await(lock, false);
 }
 
-void LocalLog::NoteReading(const std::string& group, PartitionKey key) {
-  // At once, so that every checkpoint has it.
-  if (!GroupNamed(group).committed.try_emplace(key).second) return;
-  Batch& batch = OpenBatch(0);
-  batch.offsets.push_back({group, key, {}, false});
-  batch.waiters.push_back({[](const Status&) {}, nullptr, false});
-  Enqueue();
-}
-
-Status LocalLog::ChangeTopic(TopicChange change) {
-  MutexLock lock(mu_);
-  OpenBatch(0).topics.push_back(std::move(change));
-  return Await(lock, false);
-}
-
-Status LocalLog::EnsureTopic(const std::string& topic, const TopicOptions& options) {
-  if (topic.empty() || options.partitions < 1 || options.partitions > 10'000) {
-    return Error(StatusCode::kInvalidArgument, "topic '{}' cannot have {} partitions", topic,
-                 options.partitions);
-  }
-  MutexLock one_change(topics_mu_);
-  std::shared_ptr<Topic> ensured;
-  const int64_t retention_ms = options.retention.count();
-  {
-    MutexLock lock(mu_);
-    ensured = FindTopic(topic);
-    if (ensured != nullptr) {
-      ensured->readers = options.readers;
-      if (ensured->retention_ms == retention_ms) return OkStatus();
-    } else {
-      ensured = std::make_shared<Topic>();
-      ensured->id = next_topic_id_++;
-      ensured->name = topic;
-      ensured->readers = options.readers;
-      ensured->partitions.resize(static_cast<size_t>(options.partitions));
-    }
-  }
-  return ChangeTopic({std::move(ensured), false, retention_ms});
-}
-
-Status LocalLog::DeleteTopic(const std::string& topic) {
-  MutexLock one_change(topics_mu_);
-  std::shared_ptr<Topic> found;
-  {
-    MutexLock lock(mu_);
-    found = FindTopic(topic);
-  }
-  if (found == nullptr) return OkStatus();
-  return ChangeTopic({std::move(found), true});
-}
-
-Status LocalLog::Trim(const TopicPartition& partition, int64_t before_offset) {
-  MutexLock lock(mu_);
-  std::shared_ptr<Topic> topic = FindTopic(partition.topic);
-  if (topic == nullptr) return NoSuchTopic(partition.topic);
-  if (partition.partition < 0 ||
-      partition.partition >= static_cast<int32_t>(topic->partitions.size())) {
-    return Error(StatusCode::kNotFound, "topic '{}' has no partition {}", partition.topic,
-                 partition.partition);
-  }
-  const Partition& trimmed = topic->partitions[static_cast<size_t>(partition.partition)];
-  const int64_t before = std::min(before_offset, trimmed.end);
-  if (before <= trimmed.begin) return OkStatus();
-  OpenBatch(0).trims.push_back({std::move(topic), partition.partition, before});
-  return Await(lock, false);
-}
-
-StatusOr<std::vector<PartitionInfo>> LocalLog::Describe(const std::string& topic) {
-  MutexLock lock(mu_);
-  const std::shared_ptr<Topic> found = FindTopic(topic);
-  if (found == nullptr) return NoSuchTopic(topic);
-  std::vector<PartitionInfo> info;
-  for (const Partition& partition : found->partitions) {
-    info.push_back({static_cast<int32_t>(info.size()), partition.begin, partition.end});
-  }
-  return info;
-}
-
-StatusOr<std::vector<CommittedOffset>> LocalLog::Committed(const std::string& group,
-                                                           const std::string& topic) {
-  MutexLock lock(mu_);
-  const std::shared_ptr<Topic> found = FindTopic(topic);
-  if (found == nullptr) return NoSuchTopic(topic);
-  const auto of_group = groups_.find(group);
-  std::vector<CommittedOffset> offsets;
-  for (int32_t p = 0; p < static_cast<int32_t>(found->partitions.size()); ++p) {
-    CommittedOffset& offset = offsets.emplace_back(CommittedOffset{{topic, p}, -1, ""});
-    if (of_group == groups_.end()) continue;
-    const auto commit = of_group->second->committed.find({found->id, p});
-    if (commit == of_group->second->committed.end()) continue;
-    offset.offset = commit->second.offset;
-    offset.metadata = commit->second.metadata;
-  }
-  return offsets;
-}
-
-StatusOr<std::vector<std::string>> LocalLog::ListTopics() {
-  MutexLock lock(mu_);
-  std::vector<std::string> names;
-  for (const auto& [name, topic] : topics_) names.push_back(name);
-  std::ranges::sort(names);
-  return names;
-}
-
-StatusOr<LogUsage> LocalLog::Usage() {
-  MutexLock lock(mu_);
-  LogUsage usage{quota_, InUse(), {}};
-  usage.topics.reserve(topics_.size());
-  for (const auto& [name, topic] : topics_) usage.topics.push_back({name, topic->live_bytes});
-  std::ranges::sort(usage.topics, {}, &TopicUsage::topic);
-  return usage;
+Commit LocalLog::CommittedBy(const Group& group, PartitionKey key) {
+  const auto found = group.committed.find(key);
+  return found == group.committed.end() ? Commit{} : found->second;
 }
 
 StatusOr<std::unique_ptr<Appender>> LocalLog::NewAppender() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -45,8 +46,10 @@ class LocalLog final : public EventLog {
   Mutex& mu() { return mu_; }
   void Append(std::span<const TopicRecord> records, Done done, AppenderState& appender);
   void AwaitOutstanding(AppenderState& appender);
-  /// Encodes `records` at the end of `blocks`, as a transaction keeps them.
-  Status Encode(std::span<const TopicRecord> records, std::vector<StagedBlock>& blocks);
+  /// Encodes `records` at the end of `blocks`, as a transaction keeps them; `staged_bytes` is their
+  /// size. kResourceExhausted when it would be more than a transaction may hold.
+  Status Encode(std::span<const TopicRecord> records, std::vector<StagedBlock>& blocks,
+                size_t& staged_bytes);
   /// Makes a transaction's work durable unless a newer owner fenced it or `consumer` lost a
   /// partition.
   Status CommitTransaction(const std::string& id, uint64_t generation,
@@ -58,11 +61,12 @@ class LocalLog final : public EventLog {
   // With mu() held.
   std::shared_ptr<Topic> FindTopic(std::string_view name) const;
   Group& GroupNamed(const std::string& name);
-  /// Notes that `group` reads the partition, so that its records wait for it, unless that is known.
-  void NoteReading(const std::string& group, PartitionKey key);
+  /// What the group committed; offset -1: nothing.
+  static Commit CommittedBy(const Group& group, PartitionKey key);
   /// Deals the topics' partitions out among the members anew and tells them.
   void Reassign(Group& group);
   Segment* FindSegment(uint32_t id);
+  static Status NoSuchTopic(std::string_view name);
   static std::deque<IndexEntry>::const_iterator FindEntry(const Partition& partition,
                                                           int64_t offset);
 
@@ -72,6 +76,7 @@ class LocalLog final : public EventLog {
   bool Closes(const Topic& topic) const;
   void Enqueue();
   Status Refusal(std::span<const TopicRecord> records, size_t* bytes) const;
+  Status TooLarge(size_t bytes, StatusCode code) const;
   void Stage(std::span<const TopicRecord> records);
   Status ChangeTopic(TopicChange change);
   /// Adds a waiter to the open batch, waits for its answer. `lock` holds mu_.
@@ -94,45 +99,41 @@ class LocalLog final : public EventLog {
   void BuildFrame(const Batch& batch, bool with_records);
   Status WriteFrame(bool sync);
   void Apply(const Batch& batch, bool with_records);
+  void ApplyTopic(const TopicChange& change);
   void Answer(std::vector<Waiter>& waiters, const Status& data, const Status& other);
 
-  // maintenance.cc
+  // space.cc
   Status MakeRoom(size_t bytes, Room room);
   Status Roll(size_t bytes, Room room);
   StatusOr<std::unique_ptr<Segment>> NewSegment();
   Status Grow(Segment& segment, uint64_t bytes, Room room);
+  /// Asks the disk; `besides` is that of a file which is no segment yet.
   void MeasureDisk(uint64_t besides);
   uint64_t LimitOf(Room room) const;
+  uint64_t SegmentLimit() const;
   uint64_t InUse() const;
+  uint64_t DiskUsed() const;
   // With mu_ held.
   bool Full(Room room) const { return room != Room::kAny && full_[static_cast<size_t>(room)]; }
   bool Pressed() const { return full_[0]; }  // the others are full only if this one is
   Status QuotaReached() const;
   void NoteFull();
+  void NoteRoom();
   void BuildCheckpoint();
   void AbandonActive();
   void BeginFileIfNeeded();
-  void Maintain(bool pressed);
-  /// What of a partition may go.
-  struct Readable {
-    Topic* topic = nullptr;
-    Partition* partition = nullptr;
-    int64_t read = 0;      // all groups have read what is before
-    bool grouped = false;  // there is a group
-    int64_t old_before_us = 0;
-  };
-  std::vector<Readable> WhatIsRead();
-  Readable WhatIsRead(const Topic& topic, int32_t number) const;
-  void TrimRead(bool pressed);
-  void TrimOld(const Readable& of);
-  void TrimPressed(const Readable& of, const Segment& pressed);
-  template <typename MayGo>
-  void TrimWhile(const Readable& of, MayGo may_go);
-  size_t RelocatedInFront(const Partition& partition) const;
-  void Retire();
   void Remove(Segment& segment);
+
+  // maintenance.cc
+  enum class Why { kTime, kChange, kIdle, kPressed };
+  void Maintain(Why why);
+  void FreeOld();
+  /// Frees the blocks of the partition that all readers of its topic have read.
+  void FreeRead(Topic& topic, int32_t number);
+  void ForgetStrangers();
+  bool WorthLeaving() const;
+  void Retire();
   bool RelocateSparsest(bool pressed);
-  uint64_t DiskUsed() const;
   std::string SegmentPath(uint32_t id) const;
   void AddToIndex(Topic& topic, Partition& partition, const IndexEntry& entry);
   /// Takes the first block out of the index of a partition.
@@ -160,10 +161,14 @@ class LocalLog final : public EventLog {
   uint64_t next_batch_ = 1;
   size_t in_flight_ = 0;
   std::array<bool, kLimitedRooms> full_{};  // by Room: refused until something is freed
-  uint64_t quota_ = 0;                      // what the disk has room for, at most the options'
+  uint64_t disk_ = 0;                       // bytes that the log has or could have of the disk
   bool stop_ = false;
   bool writer_waits_ = false;
-  bool maintenance_due_ = false;  // the writer's own
+  // The writer's own.
+  bool maintenance_due_ = false;
+  bool disk_full_ = false;  // the disk gave no room when it was last asked
+  size_t checkpoint_bytes_ = 0;
+  std::chrono::steady_clock::time_point next_maintenance_;
 
   std::map<uint32_t, std::unique_ptr<Segment>> segments_;
   Segment* active_ = nullptr;

@@ -230,7 +230,8 @@ void LocalLog::ApplyOp(const Segment& segment, uint64_t frame_position, const fo
       }
       return;
     case format::OpKind::kOffset:
-      if (known) {
+      // Older versions noted with -1 that a group reads.
+      if (known && op.offset >= 0) {
         GroupNamed(std::string(op.name)).committed[{op.topic_id, op.partition}] = {
             op.offset, std::string(op.text)};
       }

@@ -53,8 +53,9 @@ struct Partition {
 struct Topic {
   uint32_t id = 0;
   std::string name;
-  int64_t retention_ms = 0;
+  int64_t retention_ms = 0;          // 0: none
   std::vector<std::string> readers;  // not in the journal: whoever uses the log says it anew
+  bool declared = false;             // since the start; before that nothing goes
   uint64_t live_bytes = 0;           // of its blocks
   bool deleted = false;
   uint32_t next_keyless = 0;
@@ -99,7 +100,8 @@ struct OffsetChange {
 struct TopicChange {
   std::shared_ptr<Topic> topic;
   bool deleted = false;
-  int64_t retention_ms = 0;
+  bool written = true;  // says something that the journal must know
+  TopicOptions options;
 };
 
 struct TrimChange {

@@ -93,15 +93,28 @@ class World {
     options_.io = &io_;
     options_.quota_bytes = static_cast<uint64_t>(Between(4, 12)) << 20;
     options_.segment_bytes = static_cast<uint64_t>(Between(128, 512)) << 10;
-    options_.retention = std::chrono::hours(Between(1, 4));
+    options_.maintenance_interval = std::chrono::milliseconds(Between(1, 20));
     log_ = event_log::Open(options_);
-    for (const char* topic : {"in", "out", "noise", "slow"}) {
-      REQUIRE(log_->EnsureTopic(topic, {.partitions = kPartitions}).ok());
-    }
+    retention_ = std::chrono::hours(Between(1, 4));
+    Ensure("in", "mover");
+    Ensure("out", "reader");
+    Ensure("slow", "slow");
+    Ensure("noise", "");
     transaction_ = *log_->NewTransaction("mover");
     mover_ = Member("mover", "in");
     reader_ = Member("reader", "out");
     slow_ = Member("slow", "slow");
+  }
+
+  /// An empty reader: what is old goes.
+  void Ensure(const std::string& topic, const std::string& reader) {
+    TopicOptions options{.partitions = kPartitions};
+    if (reader.empty()) {
+      options.retention = retention_;
+    } else {
+      options.readers = {reader};
+    }
+    while (!log_->EnsureTopic(topic, options).ok()) continue;  // the disk may fail
   }
 
   std::unique_ptr<Consumer> Member(const std::string& group, const std::string& topic) {
@@ -125,7 +138,7 @@ class World {
 
   void Step() {
     const int32_t partition = Between(0, kPartitions - 1);
-    switch (Between(0, 12)) {
+    switch (Between(0, 14)) {
       case 0:
         io_.one_in = Between(0, 2) == 0 ? Between(2, 30) : 0;
         return;
@@ -140,6 +153,11 @@ class World {
       case 4:
         if (Between(0, 4) == 0) Read(*slow_, true);
         if (Between(0, 9) == 0) Forget();
+        return;
+      case 13:
+        return TrimNoise(partition);
+      case 14:
+        if (Between(0, 3) == 0) Ensure("slow", "slow");
         return;
       case 5:
       case 6:
@@ -156,7 +174,17 @@ class World {
   void Forget() {
     if (!log_->DeleteTopic("noise").ok()) return;
     first_noise_ = next_;
-    (void)log_->EnsureTopic("noise", {.partitions = kPartitions});
+    trimmed_.clear();
+    Ensure("noise", "");
+  }
+
+  /// What is trimmed never comes back either.
+  void TrimNoise(int32_t partition) {
+    const int64_t end = log_->Describe("noise")->at(static_cast<size_t>(partition)).end_offset;
+    const int64_t before = Between(0, static_cast<int>(end));
+    if (!log_->Trim({"noise", partition}, before).ok()) return;
+    trimmed_[partition] = std::max(trimmed_[partition], before);
+    REQUIRE(log_->Describe("noise")->at(static_cast<size_t>(partition)).begin_offset >= before);
   }
 
   void CheckNoise() {
@@ -167,6 +195,7 @@ class World {
       if (batch->records.empty()) return;
       for (const ConsumedRecord& record : batch->records) {
         REQUIRE(std::stoll(std::string(record.value.substr(0, 20))) >= first_noise_);
+        REQUIRE(record.offset >= trimmed_[batch->source_of(record).partition]);
       }
     }
   }
@@ -256,6 +285,8 @@ class World {
   std::unique_ptr<Consumer> slow_;
   int64_t next_ = 0;
   int64_t first_noise_ = 0;
+  std::chrono::milliseconds retention_{0};
+  std::map<int32_t, int64_t> trimmed_;                        // of "noise", by partition
   std::map<TopicPartition, std::set<int64_t>> acknowledged_;  // by where it comes out
   std::map<TopicPartition, std::map<int64_t, int64_t>> out_;  // offset -> number, as read
 };

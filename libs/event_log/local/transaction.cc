@@ -14,6 +14,8 @@ Status LocalTransaction::CheckOpen() const {
 void LocalTransaction::Clear() {
   open_ = false;
   blocks_.clear();
+  staged_bytes_ = 0;
+  refused_ = OkStatus();
   offsets_.clear();
   consumer_ = nullptr;
 }
@@ -29,7 +31,8 @@ Status LocalTransaction::Begin() {
 
 Status LocalTransaction::Append(std::span<const TopicRecord> records) {
   MR_RETURN_IF_ERROR(CheckOpen());
-  return log_.Encode(records, blocks_);
+  MR_RETURN_IF_ERROR(refused_);
+  return refused_ = log_.Encode(records, blocks_, staged_bytes_);
 }
 
 Status LocalTransaction::AddOffsets(Consumer& consumer, std::span<const CommittedOffset> offsets) {
@@ -48,8 +51,10 @@ Status LocalTransaction::AddOffsets(Consumer& consumer, std::span<const Committe
 
 Status LocalTransaction::Commit() {
   MR_RETURN_IF_ERROR(CheckOpen());
-  const Status status =
-      log_.CommitTransaction(id_, generation_, std::move(blocks_), std::move(offsets_), consumer_);
+  const Status status = !refused_.ok()
+                            ? refused_
+                            : log_.CommitTransaction(id_, generation_, std::move(blocks_),
+                                                     std::move(offsets_), consumer_);
   Clear();
   return status;
 }

@@ -27,6 +27,8 @@ class LocalTransaction final : public Transaction {
   const uint64_t generation_;
   bool open_ = false;
   std::vector<StagedBlock> blocks_;
+  size_t staged_bytes_ = 0;
+  Status refused_;  // by Append: Commit says it again
   std::vector<OffsetChange> offsets_;
   LocalConsumer* consumer_ = nullptr;
 };

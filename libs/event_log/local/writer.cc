@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include "libs/base/hash.h"
 #include "libs/base/log.h"
@@ -10,8 +11,6 @@ namespace {
 
 constexpr size_t kSpareBuffers = 64;
 constexpr size_t kSpareBytes = 512 << 10;
-constexpr auto kIdleTick = std::chrono::seconds(60);  // retention also happens when nothing comes
-constexpr auto kFullTick = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -24,7 +23,7 @@ void LocalLog::Run() {
       const auto ready = [this] { return stop_ || !queue_.empty() || !refused_.empty(); };
       if (!ready()) {
         writer_waits_ = true;
-        work_.wait_for(lock.native(), Pressed() ? kFullTick : kIdleTick, ready);
+        work_.wait_for(lock.native(), options_.maintenance_interval, ready);
         writer_waits_ = false;
       }
       if (!ready()) {
@@ -40,7 +39,7 @@ void LocalLog::Run() {
       refused.swap(refused_);
     }
     if (batch.waiters.empty() && refused.empty()) {
-      Maintain(Pressed());
+      Maintain(Pressed() ? Why::kPressed : Why::kIdle);
       continue;
     }
     Work(std::move(batch), std::move(refused));
@@ -62,7 +61,7 @@ void LocalLog::Work(Batch batch, std::vector<std::pair<Waiter, Status>> refused)
     pressed = Pressed();
   }
   // Before the answers: once a commit is answered there is the room that it freed.
-  if (pressed) Maintain(true);
+  if (pressed) Maintain(Why::kPressed);
   Answer(batch.waiters, data, other);
   for (auto& [waiter, status] : refused) waiter.done(std::move(status));
 
@@ -83,7 +82,11 @@ void LocalLog::Work(Batch batch, std::vector<std::pair<Waiter, Status>> refused)
       spare_buffers_.push_back(std::move(block.records));
     }
   }
-  if (maintenance_due_) Maintain(pressed);
+  if (maintenance_due_) {
+    Maintain(pressed ? Why::kPressed : Why::kChange);
+  } else if (std::chrono::steady_clock::now() >= next_maintenance_) {
+    Maintain(Why::kTime);
+  }
 }
 
 void LocalLog::Answer(std::vector<Waiter>& waiters, const Status& data, const Status& other) {
@@ -134,12 +137,13 @@ void LocalLog::BuildFrame(const Batch& batch, bool with_records) {
     }
   }
   for (const TopicChange& change : batch.topics) {
+    if (!change.written) continue;
     const Topic& topic = *change.topic;
     format::PutOp(frame_,
                   {.kind = change.deleted ? format::OpKind::kTopicDeleted : format::OpKind::kTopic,
                    .topic_id = topic.id,
                    .partition = static_cast<int32_t>(topic.partitions.size()),
-                   .timestamp_us = change.retention_ms,
+                   .timestamp_us = change.options.retention.count(),
                    .name = topic.name});
   }
   for (const TrimChange& change : batch.trims) {
@@ -162,13 +166,17 @@ void LocalLog::BuildFrame(const Batch& batch, bool with_records) {
 }
 
 Status LocalLog::WriteFrame(bool sync) {
+  if (frame_.size() > std::numeric_limits<uint32_t>::max() - active_->used) {
+    return Error(StatusCode::kInternal, "local log: a frame of {} bytes", frame_.size());
+  }
   format::FinishFrame(frame_, active_->epoch, sequence_);
   Status status = options_.io->Write(active_->fd, frame_, active_->used);
   if (status.ok() && sync) status = options_.io->Sync(active_->fd);
   if (!status.ok()) {
     log::Error("{}; going on in a new journal file", Message(status));
     AbandonActive();
-    return MakeStatus(StatusCode::kUnavailable, Message(status));
+    const bool full = status.code() == StatusCode::kResourceExhausted;
+    return full ? status : MakeStatus(StatusCode::kUnavailable, Message(status));
   }
   for (IndexEntry& entry : written_) {
     entry.segment = active_->id;
@@ -193,66 +201,18 @@ void LocalLog::Apply(const Batch& batch, bool with_records) {
   }
   for (const OffsetChange& change : batch.offsets) {
     if (change.with_records && !with_records) continue;
-    if (!topics_by_id_.contains(change.key.first)) continue;
+    const auto topic = topics_by_id_.find(change.key.first);
+    if (topic == topics_by_id_.end()) continue;
     GroupNamed(change.group).committed[change.key] = change.commit;
+    FreeRead(*topic->second, change.key.second);
   }
   for (const TrimChange& change : batch.trims) {
     if (change.topic->deleted) continue;
     TrimBefore(*change.topic, change.topic->partitions[static_cast<size_t>(change.partition)],
                change.before);
   }
-  for (const TopicChange& change : batch.topics) {
-    if (change.deleted) {
-      ForgetTopic(*change.topic);
-    } else {
-      change.topic->retention_ms = change.retention_ms;
-      topics_[change.topic->name] = change.topic;
-      topics_by_id_[change.topic->id] = change.topic;
-    }
-    for (const auto& [name, group] : groups_) Reassign(*group);
-  }
-}
-
-void LocalLog::AddToIndex(Topic& topic, Partition& partition, const IndexEntry& entry) {
-  if (Segment* const segment = FindSegment(entry.segment)) segment->live_bytes += entry.bytes;
-  topic.live_bytes += entry.bytes;
-  auto at = std::ranges::lower_bound(partition.index, entry.base, {}, &IndexEntry::base);
-  if (at != partition.index.end() && at->base == entry.base) {
-    if (Segment* const old = FindSegment(at->segment)) old->live_bytes -= at->bytes;
-    topic.live_bytes -= at->bytes;
-    *at = entry;
-  } else {
-    partition.index.insert(at, entry);
-  }
-  partition.end = std::max(partition.end, entry.end());
-}
-
-void LocalLog::DropFront(Topic& topic, Partition& partition) {
-  const IndexEntry& entry = partition.index.front();
-  if (Segment* const segment = FindSegment(entry.segment)) segment->live_bytes -= entry.bytes;
-  topic.live_bytes -= entry.bytes;
-  partition.begin = std::max(partition.begin, entry.end());
-  partition.index.pop_front();
-}
-
-void LocalLog::TrimBefore(Topic& topic, Partition& partition, int64_t before) {
-  while (!partition.index.empty() && partition.index.front().end() <= before) {
-    DropFront(topic, partition);
-  }
-  partition.begin = std::max(partition.begin, before);
-}
-
-void LocalLog::ForgetTopic(Topic& topic) {
-  topic.deleted = true;
-  for (Partition& partition : topic.partitions) {
-    while (!partition.index.empty()) DropFront(topic, partition);
-    partition.begin = partition.end;
-  }
-  for (const auto& [name, group] : groups_) {
-    std::erase_if(group->committed, [&](const auto& c) { return c.first.first == topic.id; });
-  }
-  topics_by_id_.erase(topic.id);
-  topics_.erase(topic.name);
+  for (const TopicChange& change : batch.topics) ApplyTopic(change);
+  maintenance_due_ |= !batch.trims.empty() || !batch.topics.empty();
 }
 
 Group& LocalLog::GroupNamed(const std::string& name) {
