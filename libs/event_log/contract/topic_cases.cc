@@ -60,6 +60,28 @@ void TrimFreesWhatIsBefore(EventLog& log) {
   CHECK(log.Trim({Unique("none"), 0}, 1).code() == StatusCode::kNotFound);
 }
 
+void WhatItsReadersHaveReadGoesSoon(EventLog& log) {
+  const std::string topic = NewTopic(log, 1);
+  const std::string group = Unique("group");
+  const std::string later = Unique("later");
+  REQUIRE(log.EnsureTopic(topic, {.readers = {group, later}}).ok());
+  for (const char* value : {"0", "1", "2"}) Fill(log, topic, 0, {value});
+  const auto commit = [&](const std::string& reader, int64_t offset) {
+    const auto consumer = *log.NewConsumer({.group = reader});
+    REQUIRE(consumer->Subscribe({topic}).ok());
+    CHECK(ReadRecords(*consumer, 3).size() == 3);
+    REQUIRE(consumer->Commit(std::vector<CommittedOffset>{{{topic, 0}, offset, ""}}).ok());
+  };
+  commit(Unique("stranger"), 3);
+  commit(group, 2);
+  CHECK(Bounds(log, topic).begin_offset == 0);
+  commit(later, 1);
+  std::vector<Read> none;
+  const auto reader = ReaderOf(log, topic);
+  CHECK(PollUntil({reader.get()}, none, [&] { return Bounds(log, topic).begin_offset == 1; }));
+  CHECK(Values(ReadRecords(*ReaderOf(log, topic), 2)) == Strings{"1", "2"});
+}
+
 void KeepsItsName(EventLog& log) {
   const auto id = log.Id();
   REQUIRE(id.ok());
@@ -90,6 +112,8 @@ std::vector<Case> TopicCases() {
   return {
       {"ensuring a topic that exists alters it and keeps its records", EnsuringAltersWhatExists},
       {"Trim frees what is before its offset and nothing else", TrimFreesWhatIsBefore},
+      {"what all readers of a topic have read goes soon, and nothing else",
+       WhatItsReadersHaveReadGoesSoon},
       {"a log has a name and keeps it", KeepsItsName},
       {"a log says what it holds for each topic", SaysWhatItHolds}};
 }

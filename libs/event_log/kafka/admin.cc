@@ -107,12 +107,9 @@ Status AlterTopic(const Cluster& cluster, const std::string& full_name,
   return ErrorOf(*resources[0], what);
 }
 
-Status DeleteRecords(const Cluster& cluster, const TopicPartition& partition, int64_t before) {
-  const std::string name = cluster.FullName(partition.topic);
-  const std::string what = "trimming " + name;
-  const PartitionList offsets = NewPartitionList(1);
-  rd_kafka_topic_partition_list_add(offsets.get(), name.c_str(), partition.partition)->offset =
-      before;
+Status DeleteRecords(const Cluster& cluster, std::span<const CommittedOffset> before) {
+  const std::string what = "trimming topics";
+  const PartitionList offsets = cluster.ToList(before);
   const std::unique_ptr<rd_kafka_DeleteRecords_t, DeleteRecordsDeleter> owned(
       rd_kafka_DeleteRecords_new(offsets.get()));
   rd_kafka_DeleteRecords_t* request = owned.get();
@@ -124,9 +121,49 @@ Status DeleteRecords(const Cluster& cluster, const TopicPartition& partition, in
       rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(answer.get()));
   for (const rd_kafka_topic_partition_t& result :
        std::span(results->elems, static_cast<size_t>(results->cnt))) {
-    MR_RETURN_IF_ERROR(ToStatus(result.err, what));
+    const Status status = ToStatus(result.err, what, result.topic);
+    const bool absent = status.code() == StatusCode::kNotFound ||
+                        result.err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+    if (!absent) MR_RETURN_IF_ERROR(status);
   }
   return OkStatus();
+}
+
+StatusOr<std::vector<CommittedOffset>> GroupOffsets(const Cluster& cluster,
+                                                    const std::string& group,
+                                                    std::span<const CommittedOffset> partitions,
+                                                    bool stable) {
+  const std::string name = cluster.FullName(group);
+  const PartitionList list = cluster.ToList(partitions);
+  rd_kafka_ListConsumerGroupOffsets_t* request =
+      rd_kafka_ListConsumerGroupOffsets_new(name.c_str(), list.get());
+  const AdminOptions admin = NewAdminOptions(cluster, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+  rd_kafka_error_t* refused =
+      rd_kafka_AdminOptions_set_require_stable_offsets(admin.get(), stable ? 1 : 0);
+  MR_CHECK(refused == nullptr);
+  const std::string what = "offsets of group " + name;
+  const StatusOr<Event> answer = Request(cluster, what, [&](rd_kafka_queue_t* queue) {
+    rd_kafka_ListConsumerGroupOffsets(cluster.admin(), &request, 1, admin.get(), queue);
+  });
+  rd_kafka_ListConsumerGroupOffsets_destroy(request);
+  MR_RETURN_IF_ERROR(answer.status());
+  size_t count = 0;
+  const rd_kafka_group_result_t** results = rd_kafka_ListConsumerGroupOffsets_result_groups(
+      rd_kafka_event_ListConsumerGroupOffsets_result(answer->get()), &count);
+  MR_CHECK(count == 1);
+  const rd_kafka_error_t* error = rd_kafka_group_result_error(results[0]);
+  if (error != nullptr) {
+    return ToStatus(rd_kafka_error_code(error), what, rd_kafka_error_string(error));
+  }
+  const rd_kafka_topic_partition_list_t* offsets = rd_kafka_group_result_partitions(results[0]);
+  for (const rd_kafka_topic_partition_t& offset :
+       std::span(offsets->elems, static_cast<size_t>(offsets->cnt))) {
+    const Status status = ToStatus(offset.err, what);
+    if (status.code() != StatusCode::kNotFound) MR_RETURN_IF_ERROR(status);
+  }
+  std::vector<CommittedOffset> committed = cluster.FromList(*offsets);
+  std::ranges::sort(committed, {}, &CommittedOffset::partition);
+  return committed;
 }
 
 }  // namespace millrace::event_log::kafka

@@ -2,7 +2,9 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "libs/event_log/kafka/cluster.h"
 
@@ -40,7 +42,15 @@ TopicSettings SettingsOf(const TopicOptions& options);
 Status AlterTopic(const Cluster& cluster, const std::string& full_name,
                   const TopicSettings& settings);
 
-/// Frees the records of a partition before an offset that is not beyond its end.
-Status DeleteRecords(const Cluster& cluster, const TopicPartition& partition, int64_t before);
+/// Frees the records of each partition before its offset. Partitions that are not there, or end
+/// before it, are passed over.
+Status DeleteRecords(const Cluster& cluster, std::span<const CommittedOffset> before);
+
+/// What `group` has committed of these partitions; offset -1: nothing. `stable`: kUnavailable while
+/// a transaction is about to move one of them.
+StatusOr<std::vector<CommittedOffset>> GroupOffsets(const Cluster& cluster,
+                                                    const std::string& group,
+                                                    std::span<const CommittedOffset> partitions,
+                                                    bool stable);
 
 }  // namespace millrace::event_log::kafka

@@ -39,7 +39,8 @@ std::unique_ptr<EventLog> Open(const std::string& prefix) {
   StatusOr<std::unique_ptr<EventLog>> log =
       OpenKafkaLog({.brokers = Env("MILLRACE_TEST_KAFKA"),
                     .prefix = prefix,
-                    .properties = {{"session.timeout.ms", "6000"}}});
+                    .properties = {{"session.timeout.ms", "6000"}},
+                    .trim_interval = std::chrono::milliseconds(500)});
   INFO(Message(log.status()));
   REQUIRE(log.ok());
   return *std::move(log);

@@ -8,6 +8,7 @@
 #include "libs/event_log/kafka/appender.h"
 #include "libs/event_log/kafka/cluster.h"
 #include "libs/event_log/kafka/consumer.h"
+#include "libs/event_log/kafka/read_trimmer.h"
 #include "libs/event_log/kafka/transaction.h"
 
 namespace millrace::event_log {
@@ -31,13 +32,18 @@ rd_kafka_resp_err_t FirstTopicError(const rd_kafka_topic_result_t** results, siz
 
 class KafkaLog final : public EventLog {
  public:
-  explicit KafkaLog(std::unique_ptr<Cluster> cluster) : cluster_(std::move(cluster)) {}
+  explicit KafkaLog(std::unique_ptr<Cluster> cluster)
+      : cluster_(std::move(cluster)), trimmer_(*cluster_, cluster_->options().trim_interval) {}
 
   Status EnsureTopic(const std::string& topic, const TopicOptions& options) override {
     const StatusOr<int32_t> have = cluster_->FetchPartitionCount(topic);
     const std::string name = cluster_->FullName(topic);
     const kafka::TopicSettings settings = kafka::SettingsOf(options);
-    if (have.ok()) return kafka::AlterTopic(*cluster_, name, settings);
+    if (have.ok()) {
+      MR_RETURN_IF_ERROR(kafka::AlterTopic(*cluster_, name, settings));
+      trimmer_.Watch(topic, *have, options.readers);
+      return OkStatus();
+    }
     if (have.status().code() != StatusCode::kNotFound) return have.status();
 
     char reason[256];
@@ -63,10 +69,13 @@ class KafkaLog final : public EventLog {
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
       return ToStatus(code, "creating " + name, rd_kafka_topic_result_error_string(results[0]));
     }
-    return WaitUntilShown(topic, true);
+    MR_RETURN_IF_ERROR(WaitUntilShown(topic, true));
+    trimmer_.Watch(topic, options.partitions, options.readers);
+    return OkStatus();
   }
 
   Status DeleteTopic(const std::string& topic) override {
+    trimmer_.Forget(topic);
     const std::string name = cluster_->FullName(topic);
     rd_kafka_DeleteTopic_t* request = rd_kafka_DeleteTopic_new(name.c_str());
     const AdminOptions admin = NewAdminOptions(*cluster_, RD_KAFKA_ADMIN_OP_DELETETOPICS);
@@ -101,7 +110,8 @@ class KafkaLog final : public EventLog {
                  name));
     const int64_t before = std::min(before_offset, end);
     if (before <= begin) return OkStatus();
-    return kafka::DeleteRecords(*cluster_, partition, before);
+    const CommittedOffset offset{partition, before, ""};
+    return kafka::DeleteRecords(*cluster_, {&offset, 1});
   }
 
   StatusOr<LogUsage> Usage() override { return LogUsage{}; }
@@ -175,37 +185,10 @@ class KafkaLog final : public EventLog {
   StatusOr<std::vector<CommittedOffset>> CommittedNow(const std::string& group,
                                                       const std::string& topic) {
     MR_ASSIGN_OR_RETURN(const int32_t partitions, cluster_->PartitionCount(topic));
-    const kafka::PartitionList list = kafka::NewPartitionList(static_cast<size_t>(partitions));
-    rd_kafka_topic_partition_list_add_range(list.get(), cluster_->FullName(topic).c_str(), 0,
-                                            partitions - 1);
-    const std::string name = cluster_->FullName(group);
-    rd_kafka_ListConsumerGroupOffsets_t* request =
-        rd_kafka_ListConsumerGroupOffsets_new(name.c_str(), list.get());
-    const AdminOptions admin =
-        NewAdminOptions(*cluster_, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    std::vector<CommittedOffset> wanted;
+    for (int32_t p = 0; p < partitions; ++p) wanted.push_back({{topic, p}, -1, ""});
     // An offset that an open transaction is about to move is not an answer.
-    rd_kafka_error_t* refused = rd_kafka_AdminOptions_set_require_stable_offsets(admin.get(), 1);
-    MR_CHECK(refused == nullptr);
-    const std::string what = "offsets of group " + name;
-    const StatusOr<Event> answer = Request(*cluster_, what, [&](rd_kafka_queue_t* queue) {
-      rd_kafka_ListConsumerGroupOffsets(cluster_->admin(), &request, 1, admin.get(), queue);
-    });
-    rd_kafka_ListConsumerGroupOffsets_destroy(request);
-    MR_RETURN_IF_ERROR(answer.status());
-    size_t count = 0;
-    const rd_kafka_group_result_t** results = rd_kafka_ListConsumerGroupOffsets_result_groups(
-        rd_kafka_event_ListConsumerGroupOffsets_result(answer->get()), &count);
-    MR_CHECK(count == 1);
-    const rd_kafka_error_t* error = rd_kafka_group_result_error(results[0]);
-    if (error != nullptr) {
-      return ToStatus(rd_kafka_error_code(error), what, rd_kafka_error_string(error));
-    }
-    const rd_kafka_topic_partition_list_t* offsets = rd_kafka_group_result_partitions(results[0]);
-    for (int i = 0; i < offsets->cnt; ++i)
-      MR_RETURN_IF_ERROR(ToStatus(offsets->elems[i].err, what));
-    std::vector<CommittedOffset> committed = cluster_->FromList(*offsets);
-    std::ranges::sort(committed, {}, &CommittedOffset::partition);
-    return committed;
+    return kafka::GroupOffsets(*cluster_, group, wanted, true);
   }
 
   /// Brokers learn of a topic one after the other.
@@ -224,6 +207,7 @@ class KafkaLog final : public EventLog {
   }
 
   std::unique_ptr<Cluster> cluster_;
+  kafka::ReadTrimmer trimmer_;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,6 +18,8 @@ struct KafkaLogOptions {
   /// override ours. Unknown names and bad values are refused.
   std::map<std::string, std::string> properties;
   Clock* clock = nullptr;  // stamps records; null: the machine's
+  /// How often what all readers of a topic have read is deleted.
+  std::chrono::milliseconds trim_interval{10'000};
 };
 
 /// The event log on a Kafka cluster. Within about ten seconds kUnavailable, naming the brokers,

@@ -97,8 +97,8 @@ void LocalLog::NoteRoom() {
 
 /// A log of many topics begins its files with much, and so makes them longer.
 uint64_t LocalLog::SegmentLimit() const {
-  const uint64_t wanted = std::min(kCheckpointsOfSegment * checkpoint_bytes_,
-                                   kMostOfSegments * options_.segment_bytes);
+  const uint64_t wanted =
+      std::min(kCheckpointsOfSegment * checkpoint_bytes_, kMostOfSegments * options_.segment_bytes);
   return std::min(std::max({options_.segment_bytes, wanted, 2 * uint64_t{checkpoint_bytes_}}),
                   kLongestSegment);
 }
