@@ -67,6 +67,11 @@ struct TopicOptions {
   std::vector<std::string> readers;
 };
 
+/// Whether an existing topic stays as it is: these options say neither how long nor for whom.
+inline bool AsksNothing(const TopicOptions& options) {
+  return options.readers.empty() && options.retention.count() == 0;
+}
+
 /// Offset of the next record to read, with a note of the committer's own (at most 4,000 bytes).
 struct CommittedOffset {
   TopicPartition partition;
@@ -200,7 +205,7 @@ class EventLog {
   virtual ~EventLog() = default;
 
   /// Makes the topic unless it exists. An existing topic keeps its partitions; its retention and
-  /// readers become those of `options`.
+  /// readers become those of `options`, unless these name neither.
   virtual Status EnsureTopic(const std::string& topic, const TopicOptions& options) = 0;
   /// Forgets a topic and its records; OK when there is none.
   virtual Status DeleteTopic(const std::string& topic) = 0;

@@ -22,6 +22,7 @@ class MemoryLog::MemoryAppender final : public event_log::Appender {
 Status MemoryLog::EnsureTopic(const std::string& topic, const event_log::TopicOptions& options) {
   MutexLock lock(mu_);
   const auto [found, made] = topics_.try_emplace(topic, Topic{options});
+  if (event_log::AsksNothing(options)) return OkStatus();
   const int32_t partitions = found->second.options.partitions;
   found->second.options = options;
   found->second.options.partitions = partitions;

@@ -75,6 +75,7 @@ void WhatItsReadersHaveReadGoesSoon(EventLog& log) {
   commit(Unique("stranger"), 3);
   commit(group, 2);
   CHECK(Bounds(log, topic).begin_offset == 0);
+  REQUIRE(log.EnsureTopic(topic, {}).ok());  // asks nothing, so alters nothing
   commit(later, 1);
   std::vector<Read> none;
   const auto reader = ReaderOf(log, topic);

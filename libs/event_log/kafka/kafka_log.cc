@@ -40,6 +40,7 @@ class KafkaLog final : public EventLog {
     const std::string name = cluster_->FullName(topic);
     const kafka::TopicSettings settings = kafka::SettingsOf(options);
     if (have.ok()) {
+      if (AsksNothing(options)) return OkStatus();
       MR_RETURN_IF_ERROR(kafka::AlterTopic(*cluster_, name, settings));
       trimmer_.Watch(topic, *have, options.readers);
       return OkStatus();

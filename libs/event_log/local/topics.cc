@@ -32,7 +32,7 @@ Status LocalLog::EnsureTopic(const std::string& topic, const TopicOptions& optio
     } else {
       change.written = change.topic->retention_ms != options.retention.count();
       const bool known = change.topic->declared && change.topic->readers == options.readers;
-      if (known && !change.written) return OkStatus();
+      if (AsksNothing(options) || (known && !change.written)) return OkStatus();
     }
   }
   return ChangeTopic(std::move(change));
