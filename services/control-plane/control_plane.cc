@@ -99,8 +99,8 @@ class ControlPlaneImpl final : public ControlPlane {
     MR_ASSIGN_OR_RETURN(config::v1::Workspace workspace, store_->LoadWorkspace());
     topics_.Ensure(workspace);
     config_.Set(std::make_shared<const config::v1::Workspace>(std::move(workspace)));
-    const Status noted = NoteDisabled();
-    if (!noted.ok()) log::Warning("noting when destinations were disabled: {}", Message(noted));
+    const Status tidied = TidyDestinations();
+    if (!tidied.ok()) log::Warning("tidying the destinations: {}", Message(tidied));
     return OkStatus();
   }
 
@@ -204,10 +204,12 @@ class ControlPlaneImpl final : public ControlPlane {
     }
   }
 
-  /// Destinations that a version disabled which did not note when: from now on it is known.
-  Status NoteDisabled() {
+  /// Of destinations that an older version disabled it is known from now on since when; give-ups
+  /// that are older than all that they are for go.
+  Status TidyDestinations() {
     ScriptDraft draft(script_deps_);
     for (auto& destination : *draft.workspace().mutable_destinations()) {
+      Destinations::ForgetOldGiveUps(draft.NowMicros(), &destination);
       if (destination.enabled() || destination.disabled_at_us() != 0) continue;
       destination.set_disabled_at_us(draft.NowMicros());
     }

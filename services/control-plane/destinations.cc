@@ -131,6 +131,14 @@ Status Destinations::AddStatus(const config::v1::Workspace& workspace, Json* lis
   return OkStatus();
 }
 
+void Destinations::ForgetOldGiveUps(int64_t now_us, Destination* destination) {
+  auto& kept = *destination->mutable_give_ups();
+  kept.erase(
+      std::remove_if(kept.begin(), kept.end(),
+                     [&](const auto& one) { return one.made_at_us() < now_us - kGiveUpAgeUs; }),
+      kept.end());
+}
+
 StatusOr<Json> Destinations::GiveUp(const std::string& id, const Json& body, ScriptDraft* draft) {
   auto& list = *draft->workspace().mutable_destinations();
   const auto found = std::ranges::find(list, id, [](const Destination& one) { return one.id(); });
@@ -139,12 +147,10 @@ StatusOr<Json> Destinations::GiveUp(const std::string& id, const Json& body, Scr
   }
   const int64_t now_us = clock_.NowMicros();
   MR_ASSIGN_OR_RETURN(const auto give_up, ReadGiveUp(body, draft->workspace().id(), now_us));
+  ForgetOldGiveUps(now_us, &*found);
   auto& kept = *found->mutable_give_ups();
   kept.erase(std::remove_if(kept.begin(), kept.end(),
-                            [&](const config::v1::GiveUp& one) {
-                              return one.made_at_us() < now_us - kGiveUpAgeUs ||
-                                     Covers(give_up, one);
-                            }),
+                            [&](const auto& one) { return Covers(give_up, one); }),
              kept.end());
   if (kept.size() >= kMaxGiveUps) {
     return Error(StatusCode::kResourceExhausted,

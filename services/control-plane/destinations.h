@@ -28,6 +28,8 @@ class Destinations {
                TopicKeeper& topics)
       : log_(log), clock_(clock), store_(store), reader_(reader), topics_(topics) {}
 
+  static void ForgetOldGiveUps(int64_t now_us, config::v1::Destination* destination);
+
   /// Adds `status` to each entry of a document's destinations: its state, what waits and how
   /// much of the log that holds, what is given up, why its topics are not there.
   Status AddStatus(const config::v1::Workspace& workspace, nlohmann::json* list);

@@ -202,6 +202,13 @@ TEST_CASE("give-ups are bounded, and go when they are old", "[destinations]") {
   f.clock.Advance(Micros(Destinations::kGiveUpAgeUs + 1));
   CHECK(f.Ask("POST", "/api/v1/destinations/d1/give-up", next).status == 200);
   CHECK(f.Destination().give_ups_size() == 1);
+  // Also without another one: at the next start.
+  f.clock.Advance(Micros(Destinations::kGiveUpAgeUs));
+  f.Open();
+  CHECK(f.Destination().give_ups_size() == 1);
+  f.clock.Advance(Micros(1));
+  f.Open();
+  CHECK(f.Destination().give_ups().empty());
 }
 
 TEST_CASE("a give-up that cannot be is refused with the reason", "[destinations]") {
