@@ -46,6 +46,7 @@ void Reader::SetTopics(std::vector<std::string> topics) {
 
 void Reader::Commit(CommitJob job) {
   MutexLock lock(mu_);
+  MR_CHECK(!job_);  // it would be lost
   job_ = std::move(job);
   if (consumer_ != nullptr) consumer_->Wake();
   changed_.notify_all();
@@ -153,7 +154,6 @@ Status Reader::Execute() {
       log::Debug("router {}: {}", options_.id, Message(after));
     }
     current_.reset();
-    events_.committed();
     return status;
   }
   log::Warning("router {}: commit: {}", options_.id, Message(status));
@@ -198,9 +198,10 @@ bool Reader::Drop(std::vector<event_log::TopicPartition> partitions, std::chrono
       current_.reset();
       return good;
     }
-    // A job that cannot be committed still has to be answered, or the worker waits for it.
     if (good) good = CommitCurrent(/*wait_for_log=*/false);
-    if (!good && !is_last) events_.committed();
+    // A job that cannot be committed still has to be answered, or the worker waits for it. The last
+    // one is not: by then the worker may have handed over the next, which that would let it replace.
+    if (!is_last) events_.committed();
     current_.reset();
     if (is_last) return good;
   }
@@ -267,9 +268,9 @@ void Reader::Turn() {
     subscribed_ = std::move(topics);
   }
   ObeyPauses();
-  if (TakeJob() && !CommitCurrent(/*wait_for_log=*/true)) {
+  if (TakeJob()) {
+    if (!CommitCurrent(/*wait_for_log=*/true)) must_restart_ = true;
     events_.committed();
-    must_restart_ = true;
   }
   if (!must_restart_) Poll();
 }
