@@ -97,6 +97,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
   SteadyTime stop_at_{};
   bool stopping_ = false;
   bool accept_paused_ = false;
+  SteadyTime no_room_until_{};
   SteadyTime refused_at_{};  // the last time; its beginning: no connection is refused now
   int64_t date_second_ = 0;
   std::string date_line_;

@@ -17,6 +17,8 @@ using std::chrono::milliseconds;
 constexpr size_t kReadBufferBytes = 256 << 10;
 // After so long without a refused connection there is room again.
 constexpr std::chrono::seconds kRoomAgain{5};
+// Looking at all connections costs time: not for each client that is turned away.
+constexpr milliseconds kLookAgain{50};
 thread_local Loop* current_loop = nullptr;
 
 }  // namespace
@@ -151,6 +153,7 @@ bool Loop::Full(int descriptor) const {
 // Closes some of the connections that can best be spared, the oldest first: a share of them, so
 // that looking at all pays. False: every one has a request under way.
 bool Loop::MakeRoom() {
+  if (now_ < no_room_until_) return false;
   int lowest = INT_MAX;
   std::vector<std::shared_ptr<Connection>> spare;
   for (const auto& connection : connections_) {
@@ -160,7 +163,10 @@ bool Loop::MakeRoom() {
     lowest = rank;
     spare.push_back(connection);
   }
-  if (spare.empty()) return false;
+  if (spare.empty()) {
+    no_room_until_ = now_ + kLookAgain;
+    return false;
+  }
   const size_t count = 1 + spare.size() / 64;
   std::nth_element(spare.begin(), spare.begin() + static_cast<ptrdiff_t>(count - 1), spare.end(),
                    [](const auto& a, const auto& b) { return a->since() < b->since(); });

@@ -1,6 +1,7 @@
 #include "libs/telemetry/metrics.h"
 
 #include <algorithm>
+#include <atomic>
 #include <list>
 #include <utility>
 
@@ -85,7 +86,26 @@ struct Metrics::Impl {
     return *series;
   }
 
+  // One family at a time: whoever asks for a series meanwhile does not wait for all of them.
+  void RenderFamilies(std::string& text) const {
+    auto at = [this] {
+      MutexLock lock(mu);
+      return families.begin();
+    }();
+    while (true) {
+      MutexLock lock(mu);
+      if (at == families.end()) return;
+      const auto& [name, family] = *at++;
+      if (family.series.empty()) continue;
+      text += "# HELP " + name + ' ' + EscapeHelp(family.help) + "\n# TYPE " + name + ' ';
+      text += NameOf(family.kind);
+      text += '\n';
+      for (const auto& [labels, series] : family.series) series->Render(name, labels, text);
+    }
+  }
+
   const size_t max_series_per_name;
+  mutable std::atomic<size_t> last_bytes{0};
   mutable Mutex mu;
   // Nodes stay where they are: a family is never removed.
   std::map<std::string, Family> families ABSL_GUARDED_BY(mu);
@@ -157,14 +177,9 @@ std::string Metrics::Render() const {
     }
   }
   std::string text;
-  MutexLock lock(impl_->mu);
-  for (const auto& [name, family] : impl_->families) {
-    if (family.series.empty()) continue;
-    text += "# HELP " + name + ' ' + EscapeHelp(family.help) + "\n# TYPE " + name + ' ';
-    text += NameOf(family.kind);
-    text += '\n';
-    for (const auto& [labels, series] : family.series) series->Render(name, labels, text);
-  }
+  text.reserve(impl_->last_bytes + impl_->last_bytes / 8);
+  impl_->RenderFamilies(text);
+  impl_->last_bytes = text.size();
   return text;
 }
 

@@ -121,6 +121,7 @@ TEST_CASE("A record that stands for many refused events is counted as many", "[p
   f.Stop();
   CHECK(counts ==
         Counts{{{"s1", "", accounting::v1::ACCEPTED, ""}, 1004},
+               {{"s1", "", accounting::v1::BEYOND_RECORD, ""}, 1002},
                {{"s1", "", accounting::v1::SOURCE_DEAD_LETTERED, "rejected_by_gateway"}, 1004}});
   std::map<std::string, uint32_t> letters;
   for (const std::string& value : f.Values(std::string(event_log::kDeadLetterTopic))) {
