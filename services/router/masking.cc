@@ -1,32 +1,13 @@
 #include "services/router/masking.h"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
+
+#include "libs/destination/config.h"
 
 namespace millrace::router {
 namespace {
 
 constexpr size_t kMaxBodyBytes = 10 << 10;
-constexpr size_t kMinSecretBytes = 4;
-
-void CollectStrings(const nlohmann::json& value, std::vector<std::string>* out) {
-  if (value.is_string()) {
-    const auto& text = value.get_ref<const std::string&>();
-    if (text.size() >= kMinSecretBytes) out->push_back(text);
-  } else if (value.is_structured()) {
-    for (const auto& part : value) CollectStrings(part, out);
-  }
-}
-
-std::string Mask(std::string text, const std::vector<std::string>& secrets) {
-  for (const std::string& secret : secrets) {
-    for (size_t at = text.find(secret); at != std::string::npos; at = text.find(secret, at + 3)) {
-      text.replace(at, secret.size(), "***");
-    }
-  }
-  return text;
-}
 
 bool IsCredential(std::string_view name) {
   std::string lower(name);
@@ -40,23 +21,23 @@ bool IsCredential(std::string_view name) {
   return false;
 }
 
-void PutHeaders(const destination::Headers& headers, const std::vector<std::string>& secrets,
+void PutHeaders(const destination::Headers& headers, const secrets::Mask& mask,
                 google::protobuf::Map<std::string, std::string>* out) {
   for (const auto& [name, value] : headers) {
-    (*out)[name] = IsCredential(name) ? "***" : Mask(value, secrets);
+    (*out)[name] = IsCredential(name) ? "***" : mask.Apply(value);
   }
 }
 
 // A secret that straddles the cut must not stay in half: mask first, then cut.
-std::string MaskedBody(const std::string& body, const std::vector<std::string>& secrets) {
-  std::string text = Mask(body, secrets);
+std::string MaskedBody(const std::string& body, const secrets::Mask& mask) {
+  std::string text = mask.Apply(body);
   if (text.size() > kMaxBodyBytes) text.resize(kMaxBodyBytes);
   return text;
 }
 
 // The part of a URL that may carry a password: scheme://user:password@host.
-std::string MaskedUrl(const std::string& url, const std::vector<std::string>& secrets) {
-  std::string text = Mask(url, secrets);
+std::string MaskedUrl(const std::string& url, const secrets::Mask& mask) {
+  std::string text = mask.Apply(url);
   const size_t start = text.find("://");
   if (start == std::string::npos) return text;
   const size_t end = std::min(text.find_first_of("/?#", start + 3), text.size());
@@ -69,33 +50,24 @@ std::string MaskedUrl(const std::string& url, const std::vector<std::string>& se
 
 }  // namespace
 
-std::vector<std::string> SecretsOf(const destination::v1::Definition& definition,
-                                   const std::string& config_json) {
-  std::vector<std::string> secrets;
-  const auto config = nlohmann::json::parse(config_json, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object()) return secrets;
-  for (const auto& field : definition.fields()) {
-    const auto value = config.find(field.name());
-    if (field.secret() && value != config.end()) CollectStrings(*value, &secrets);
-  }
-  std::ranges::sort(secrets, [](const std::string& a, const std::string& b) {
-    return a.size() != b.size() ? a.size() > b.size() : a < b;
-  });
-  return secrets;
+secrets::Mask MaskOf(const destination::v1::Definition& definition,
+                     const std::string& config_json) {
+  const auto config = destination::NormaliseConfig(definition, config_json);
+  return config.ok() ? secrets::Mask(config->secrets()) : secrets::Mask();
 }
 
 delivery::v1::HttpExchange MaskedExchange(const destination::Prepared& request,
-                                          const destination::Answer& response,
-                                          const std::vector<std::string>& secrets) {
+                                          const destination::Answer& answer,
+                                          const secrets::Mask& mask) {
   delivery::v1::HttpExchange exchange;
   exchange.set_method(request.method);
-  exchange.set_url(MaskedUrl(request.url, secrets));
-  PutHeaders(request.headers, secrets, exchange.mutable_request_headers());
-  exchange.set_request_body(MaskedBody(request.body, secrets));
-  exchange.set_status(response.status);
-  PutHeaders(response.headers, secrets, exchange.mutable_response_headers());
-  exchange.set_response_body(MaskedBody(response.body, secrets));
-  exchange.set_error(Mask(response.network_error, secrets));
+  exchange.set_url(MaskedUrl(request.url, mask));
+  PutHeaders(request.headers, mask, exchange.mutable_request_headers());
+  exchange.set_request_body(MaskedBody(request.body, mask));
+  exchange.set_status(answer.status);
+  PutHeaders(answer.headers, mask, exchange.mutable_response_headers());
+  exchange.set_response_body(MaskedBody(answer.body, mask));
+  exchange.set_error(mask.Apply(answer.network_error));
   return exchange;
 }
 

@@ -1,24 +1,22 @@
 #pragma once
 
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "libs/destination/exchange.h"
+#include "libs/secrets/mask.h"
 #include "millrace/delivery/v1/delivery.pb.h"
 #include "millrace/destination/v1/definition.pb.h"
 
 namespace millrace::router {
 
-/// Every string inside the secret fields of a destination's configuration, longest first. Strings
-/// of fewer than four characters are left out: masking them would only garble.
-std::vector<std::string> SecretsOf(const destination::v1::Definition& definition,
-                                   const std::string& config_json);
+/// Masks the secrets of a destination's configuration; nothing when it cannot be read, as nothing
+/// is sent by it then.
+secrets::Mask MaskOf(const destination::v1::Definition& definition, const std::string& config_json);
 
 /// Request and answer as they may be stored and shown: secrets and credentials masked, bodies cut
 /// to 10 KiB.
 delivery::v1::HttpExchange MaskedExchange(const destination::Prepared& request,
-                                          const destination::Answer& response,
-                                          const std::vector<std::string>& secrets);
+                                          const destination::Answer& answer,
+                                          const secrets::Mask& mask);
 
 }  // namespace millrace::router

@@ -71,7 +71,7 @@ void Outcomes::AddDeadLetter(const Delivery& delivery, const Ending& ending) {
   *letter.mutable_delivery() = meta;
   if (ending.answer != nullptr) {
     *letter.mutable_last_exchange() =
-        MaskedExchange(delivery.requests[delivery.next_request], *ending.answer, target.secrets);
+        MaskedExchange(delivery.requests[delivery.next_request], *ending.answer, target.mask);
   }
   if (letter.ByteSizeLong() > kLetterBytes) letter.clear_last_exchange();
   results_.AddDeadLetter(delivery.key, letter);

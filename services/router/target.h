@@ -8,6 +8,7 @@
 
 #include "libs/base/string_map.h"
 #include "libs/destination/mapper.h"
+#include "libs/secrets/mask.h"
 #include "libs/telemetry/metrics.h"
 #include "millrace/config/v1/workspace.pb.h"
 #include "millrace/destination/v1/definition.pb.h"
@@ -26,7 +27,7 @@ struct Target {
   const destination::v1::Definition* definition = nullptr;
   std::shared_ptr<destination::Mapper> mapper;  // null: to be made
   uint64_t version = 0;                         // grows with each change of the destination
-  std::vector<std::string> secrets;
+  secrets::Mask mask;                           // of the configuration's secrets
 
   std::deque<DeliveryPtr> to_map;
   std::deque<DeliveryPtr> to_send;

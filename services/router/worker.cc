@@ -114,7 +114,7 @@ void Worker::ApplyDestination(Target& target, const config::v1::Destination& des
   target.destination = destination;
   target.definition = deps_.types.find(destination.type());
   if (target.definition == nullptr) return;
-  target.secrets = SecretsOf(*target.definition, destination.config_json());
+  target.mask = MaskOf(*target.definition, destination.config_json());
   const auto& limits = target.definition->limits();
   target.max_in_flight = settings_.concurrent_requests();
   if (limits.concurrent_requests() > 0) {
