@@ -46,7 +46,7 @@ FanOut::FanOut(config::WorkspacePtr workspace, const DestinationTypes& types,
   StringMap<const config::v1::Source*> sources;
   for (const auto& destination : workspace_->destinations()) {
     destinations[destination.id()] = &destination;
-    destination_ids_.push_back(destination.id());
+    if (destination.enabled()) destination_ids_.push_back(destination.id());
   }
   for (const auto& source : workspace_->sources()) {
     sources[source.id()] = &source;

@@ -196,8 +196,24 @@ std::string LetterId(const Event& event, const std::string& destination_id) {
 
 }  // namespace
 
+void Outputs::EmitNowhere(const Event& event, const Route& route, std::string_view reason) {
+  if (reason == kDestinationDeleted) {  // as of all that waits for one that is deleted: no body
+    return Count(event.meta.source_id(), route.destination_id, accounting::v1::DEAD_LETTERED,
+                 reason);
+  }
+  Event refused = event;
+  refused.error_class = "discarded";
+  refused.DeadLetter(kTopicMissing,
+                     "the destination's topic is not in the log; send the event again once it is");
+  DeadLetter(refused, route.destination_id);
+}
+
 void Outputs::Emit(const Event& event, const Route& route) {
   if (overfull()) return;
+  if (!missing_.empty()) {
+    const auto found = missing_.find(route.destination_id);
+    if (found != missing_.end()) return EmitNowhere(event, route, found->second);
+  }
   delivery::v1::DeliveryMeta meta = MetaOf(event, route.destination_id);
   const std::vector<std::string> set = SetKeys(event, route.routing_keys);
   meta.mutable_changed_keys()->Assign(set.begin(), set.end());

@@ -12,6 +12,7 @@
 #include "millrace/accounting/v1/accounting.pb.h"
 #include "services/processor/event_batch.h"
 #include "services/processor/fan_out.h"
+#include "services/processor/missing_topics.h"
 #include "services/processor/transform_stage.h"
 
 namespace millrace::processor {
@@ -21,8 +22,9 @@ namespace millrace::processor {
 class Outputs {
  public:
   /// `max_bytes`: of the records; see overfull().
-  Outputs(const FanOut& fan_out, int64_t now_us, size_t max_bytes = SIZE_MAX)
-      : fan_out_(fan_out), now_us_(now_us), max_bytes_(max_bytes) {}
+  Outputs(const FanOut& fan_out, const MissingTopics::Reasons& missing, int64_t now_us,
+          size_t max_bytes)
+      : fan_out_(fan_out), missing_(missing), now_us_(now_us), max_bytes_(max_bytes) {}
 
   /// Counts the event and, as its state and the source's connections say, emits it, or keeps it for
   /// the transformations that come before its destinations.
@@ -53,6 +55,7 @@ class Outputs {
   void AddToRoutes(Event event, const SourceRoutes& source, const Route* only);
   void Chain(Event event, const SourceRoutes& source, int group, Routes routes);
   void Emit(const Event& event, const Route& route);
+  void EmitNowhere(const Event& event, const Route& route, std::string_view reason);
   /// `destination_id` empty: it failed before fan-out.
   void DeadLetter(const Event& event, const std::string& destination_id);
   void Sort();
@@ -62,6 +65,7 @@ class Outputs {
   std::string_view Keep(std::string text) { return kept_.emplace_back(std::move(text)); }
 
   const FanOut& fan_out_;
+  const MissingTopics::Reasons& missing_;
   const int64_t now_us_;
   const size_t max_bytes_;
   size_t bytes_ = 0;

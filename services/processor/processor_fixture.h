@@ -77,14 +77,28 @@ struct Fixture {
     definition.set_type("WEBHOOK");
     config = std::make_unique<FixedConfig>();
     if (workspace != nullptr) config->Set(std::move(workspace));
-    log = *event_log::OpenLocalLog({.path = folder.path() + "/log"});
-    for (const auto topic : {event_log::kIngestTopic, event_log::kDedupTopic}) {
-      REQUIRE(log->EnsureTopic(std::string(topic), {.partitions = 2}).ok());
-    }
-    appender = *log->NewAppender();
+    OpenLog({.path = folder.path() + "/log"});
   }
   ~Fixture() { (void)ArmFailpoints(""); }
 
+  /// Another log in place of the one before.
+  void OpenLog(const event_log::LocalLogOptions& options) {
+    appender.reset();
+    log = *event_log::OpenLocalLog(options);
+    for (const auto topic :
+         {event_log::kIngestTopic, event_log::kDedupTopic, event_log::kStateTopic}) {
+      REQUIRE(log->EnsureTopic(std::string(topic), {.partitions = 2}).ok());
+    }
+    if (config->Current() != nullptr) MakeTopics(*config->Current());
+    appender = *log->NewAppender();
+  }
+  /// As the control plane does before it publishes a workspace.
+  void MakeTopics(const config::v1::Workspace& workspace) {
+    for (const auto& destination : workspace.destinations()) {
+      if (!topics_made) return;
+      REQUIRE(log->EnsureTopic(event_log::DestinationTopic(destination.id()), {}).ok());
+    }
+  }
   void Start(uint32_t workers = 1) {
     settings.set_state_dir(folder.path() + "/processor");
     settings.set_workers(workers);
@@ -94,6 +108,7 @@ struct Fixture {
                                       .metrics = metrics,
                                       .workspace = *config,
                                       .types = [this](std::string_view) { return &definition; },
+                                      .ingest_partitions = 2,
                                       .transformers = &transformers,
                                       .transformation = transformation});
     REQUIRE(processor->Start().ok());
@@ -101,6 +116,7 @@ struct Fixture {
   /// Puts a configuration in force and returns once it is.
   void Configure(std::shared_ptr<config::v1::Workspace> workspace) {
     workspace->set_revision(++revision);
+    MakeTopics(*workspace);
     config->Set(std::move(workspace));
     const std::string wanted = "millrace_processor_workspace_revision " + std::to_string(revision);
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
@@ -250,6 +266,7 @@ struct Fixture {
   TestTransformers transformers;
   settings::v1::TransformationSettings transformation;
   uint64_t revision = 1;
+  bool topics_made = true;
   std::unique_ptr<FixedConfig> config;
   std::unique_ptr<event_log::EventLog> log;
   std::unique_ptr<event_log::Appender> appender;

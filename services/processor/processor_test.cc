@@ -25,15 +25,10 @@ TEST_CASE("What travels beside an event stays small, however long its name", "[p
 
 TEST_CASE("A batch whose outputs find no room in the log is moved in parts", "[processor]") {
   Fixture f;
-  f.appender.reset();
-  f.log = *event_log::OpenLocalLog({.path = f.folder.path() + "/small",
-                                    .quota_bytes = 4 << 20,
-                                    .segment_bytes = 256 << 10,
-                                    .closing_topics = {"dedup", "counters"}});
-  for (const auto topic : {event_log::kIngestTopic, event_log::kDedupTopic}) {
-    REQUIRE(f.log->EnsureTopic(std::string(topic), {.partitions = 2}).ok());
-  }
-  f.appender = *f.log->NewAppender();
+  f.OpenLog({.path = f.folder.path() + "/small",
+             .quota_bytes = 4 << 20,
+             .segment_bytes = 256 << 10,
+             .closing_topics = {"dedup", "counters"}});
   for (int i = 0; i < 12; ++i) {
     const std::string text(100'000, 'x');
     f.Send("s1", std::to_string(i), R"(,"properties":{"text":")" + text + R"("})");
@@ -176,6 +171,7 @@ TEST_CASE("Without a configuration nothing is read; then all of it is", "[proces
   f.Send("s1", "m1");
   f.Start();
   CHECK((*f.log->Committed("processor", std::string(event_log::kIngestTopic)))[0].offset == -1);
+  f.MakeTopics(*TestWorkspace());
   f.config->Set(TestWorkspace());
   CHECK(Fixture::Of(f.WaitUntilCounted(), accounting::v1::ROUTED, "d1") == 1);
   auto grown = TestWorkspace();

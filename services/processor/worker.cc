@@ -55,6 +55,7 @@ Worker::Worker(Options options, const Deps& deps, Planner& planner)
       transform_(
           deps.clock, [this](int32_t partition) { return StateOf(partition); }, &reports_),
       metrics_(deps.metrics),
+      missing_(deps.log, deps.clock, deps.workspace),
       pace_(options_.limits.max_records) {}
 
 Worker::~Worker() {
@@ -93,7 +94,7 @@ void Worker::Run(std::stop_token stop) {
       log::Warning("{}: {}; trying again", options_.name, Message(status));
     }
     prepared_.reset();  // a topic may be gone
-    ensured_.clear();
+    missing_.Forget();
     const bool passing = IsRetryable(status) || status.code() == StatusCode::kAborted;
     if (must_reconnect_ || !passing || !Rewind().ok()) Disconnect();
     Rest(stop, BackoffDelay(kRetries, failures, FastRandom()));
@@ -139,7 +140,7 @@ Status Worker::Connect() {
   MR_ASSIGN_OR_RETURN(transaction_, deps_.log.NewTransaction(options_.name));
   MR_ASSIGN_OR_RETURN(
       consumer_,
-      deps_.log.NewConsumer({.group = "processor", .instance = options_.name, .listener = this}));
+      deps_.log.NewConsumer({.group = std::string(pipeline::kProcessorGroup), .instance = options_.name, .listener = this}));
   return consumer_->Subscribe({std::string(event_log::kIngestTopic)});
 }
 
@@ -180,13 +181,8 @@ Status Worker::Rewind() {
 
 StatusOr<std::shared_ptr<const FanOut>> Worker::CurrentFanOut() {
   auto current = planner_.Current();
+  MR_RETURN_IF_ERROR(missing_.Refresh(*current));
   if (current == prepared_) return current;
-  for (const std::string& id : current->destination_ids()) {
-    if (ensured_.contains(id)) continue;
-    MR_RETURN_IF_ERROR(deps_.log.EnsureTopic(event_log::DestinationTopic(id),
-                                             {.partitions = deps_.destination_partitions}));
-    ensured_.insert(id);
-  }
   dedup_.SetWorkspace(current->workspace());
   prepared_ = current;
   return current;
@@ -260,7 +256,7 @@ StatusOr<bool> Worker::ProcessPart(const event_log::RecordBatch& records, Part p
   const MonotonicTime began = deps_.clock.Monotonic();
   MR_RETURN_IF_ERROR(normalise_.Run(batch));
   MR_RETURN_IF_ERROR(dedup_.Run(batch));
-  Outputs outputs(fan_out, deps_.clock.NowMicros(),
+  Outputs outputs(fan_out, missing_.reasons(), deps_.clock.NowMicros(),
                   part.size() > 1 ? options_.max_transaction_bytes : SIZE_MAX);
   metrics_.Begin(batch);
   MR_RETURN_IF_ERROR(Transform(fan_out, batch, outputs));

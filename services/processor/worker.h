@@ -9,6 +9,7 @@
 #include "libs/base/string_map.h"
 #include "services/processor/dedup_stage.h"
 #include "services/processor/event_metrics.h"
+#include "services/processor/missing_topics.h"
 #include "services/processor/normalise_stage.h"
 #include "services/processor/outputs.h"
 #include "services/processor/pace.h"
@@ -73,10 +74,10 @@ class Worker final : public event_log::RebalanceListener {
   TransformReports reports_;
   TransformStage transform_;
   EventMetrics metrics_;
+  MissingTopics missing_;
   BatchPace pace_;
   std::string workspace_id_;                // of the batch under way
-  std::shared_ptr<const FanOut> prepared_;  // whose destinations' topics exist
-  StringSet ensured_;                       // ids of destinations whose topic exists
+  std::shared_ptr<const FanOut> prepared_;  // whose dedup windows are in force
   std::unique_ptr<event_log::Consumer> consumer_;
   std::unique_ptr<event_log::Transaction> transaction_;
   std::map<event_log::TopicPartition, int64_t> committed_;  // where to go back to
