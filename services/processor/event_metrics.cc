@@ -1,6 +1,10 @@
 #include "services/processor/event_metrics.h"
 
-#include <chrono>
+#include <algorithm>
+#include <string>
+
+#include "libs/base/clock.h"
+#include "libs/base/log.h"
 
 namespace millrace::processor {
 namespace {
@@ -50,7 +54,10 @@ telemetry::Counter& EventMetrics::FateOf(const Outputs::CountKey& key) {
 void EventMetrics::Committed(const Outputs& outputs, std::chrono::duration<double> took) {
   for (const auto& [histogram, seconds] : begun_) histogram->Observe(seconds);
   begun_.clear();
-  for (const auto& [key, count] : outputs.counts()) FateOf(key).Add(static_cast<double>(count));
+  for (const auto& [key, count] : outputs.counts()) {
+    if (std::get<accounting::v1::Fate>(key) == accounting::v1::LOST_RECORD) continue;  // a gauge
+    FateOf(key).Add(static_cast<double>(count));
+  }
   if (outputs.bad_integrations() > 0) {
     metrics_
         .GetCounter(
@@ -67,6 +74,50 @@ void EventMetrics::Committed(const Outputs& outputs, std::chrono::duration<doubl
       .GetHistogram("millrace_processor_transaction_bytes",
                     "Bytes of the records of one transaction.", SizeBounds())
       .Observe(static_cast<double>(outputs.bytes()));
+}
+
+void EventMetrics::SetWorkspace(const config::v1::Workspace& workspace) {
+  StringSet known{""};
+  for (const auto& source : workspace.sources()) known.insert(source.id());
+  for (const auto& destination : workspace.destinations()) known.insert(destination.id());
+  std::erase_if(delays_, [&](const auto& entry) {
+    if (known.contains(entry.first)) return false;
+    metrics_.Remove({{"source", entry.first}});
+    return true;
+  });
+  std::erase_if(fates_, [&](const auto& entry) {
+    const auto& [source, destination, fate, reason] = entry.first;
+    if (!known.contains(source)) metrics_.Remove({{"source", source}});
+    if (!known.contains(destination)) metrics_.Remove({{"destination", destination}});
+    return !known.contains(source) || !known.contains(destination);
+  });
+}
+
+void EventMetrics::ShowLost(int32_t partition, const GatewayNumbers& numbers) {
+  metrics_
+      .GetGauge("millrace_processor_lost_records",
+                "Records that gateways appended and had acknowledged, and that are not in the log.",
+                {{"partition", std::to_string(partition)}})
+      .Set(static_cast<double>(numbers.lost()));
+}
+
+void EventMetrics::Lost(int32_t partition, const GatewayNumbers& before,
+                        const GatewayNumbers& now) {
+  if (now.lost() == before.lost()) return;
+  ShowLost(partition, now);
+  for (const auto& gateway : now.gateways()) {
+    if (gateway.lost() == 0) continue;
+    const bool told = std::ranges::any_of(before.gateways(), [&gateway](const auto& one) {
+      return one.name == gateway.name && one.started_at_us == gateway.started_at_us &&
+             one.lost() > 0;
+    });
+    if (told) continue;
+    log::Error(
+        "partition {} of ingest: of gateway '{}', started {}, {} records before number {} are not "
+        "in the log; they may come yet out of its spill, else they are lost",
+        partition, gateway.name, FormatRfc3339Millis(gateway.started_at_us), gateway.lost(),
+        gateway.highest);
+  }
 }
 
 }  // namespace millrace::processor

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <utility>
 #include <vector>
@@ -7,6 +8,8 @@
 #include "libs/base/string_map.h"
 #include "libs/telemetry/metrics.h"
 #include "services/processor/event_batch.h"
+#include "services/processor/gateway_numbers.h"
+#include "millrace/config/v1/workspace.pb.h"
 #include "services/processor/outputs.h"
 
 namespace millrace::processor {
@@ -20,6 +23,11 @@ class EventMetrics {
   void Begin(const EventBatch& batch);
   /// What was begun has moved.
   void Committed(const Outputs& outputs, std::chrono::duration<double> took);
+  /// Forgets the series of sources and destinations that are not in the workspace.
+  void SetWorkspace(const config::v1::Workspace& workspace);
+  void ShowLost(int32_t partition, const GatewayNumbers& numbers);
+  /// Tells of records that are lost by now and were not before.
+  void Lost(int32_t partition, const GatewayNumbers& before, const GatewayNumbers& now);
 
  private:
   telemetry::Counter& FateOf(const Outputs::CountKey& key);

@@ -263,6 +263,10 @@ void Outputs::AddRecord(std::string_view topic, int32_t partition, std::string v
             SIZE_MAX);
 }
 
+void Outputs::AddLost(int64_t records) {
+  if (records != 0) Count("", "", accounting::v1::LOST_RECORD, "", records);
+}
+
 void Outputs::AddRecord(event_log::TopicRecord record, size_t order) {
   bytes_ += record.record.key.size() + record.record.meta.size() + record.record.value.size();
   records_.push_back(record);

@@ -34,6 +34,8 @@ class Outputs {
   /// Counts and emits what they made of it.
   void AddChained();
   void AddRecord(std::string_view topic, int32_t partition, std::string value);
+  /// Counts records that gateways appended and that did not come; negative: they came after all.
+  void AddLost(int64_t records);
   /// Puts the counts in; nothing may be added afterwards.
   void Finish();
 

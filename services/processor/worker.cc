@@ -155,7 +155,12 @@ void Worker::Disconnect() {
 
 void Worker::OnAssigned(std::span<const event_log::CommittedOffset> partitions) {
   for (const auto& partition : partitions) {
-    committed_[partition.partition] = partition.offset;
+    Position& position = committed_[partition.partition];
+    position.offset = partition.offset;
+    position.numbers = partition.offset < 0
+                           ? GatewayNumbers()
+                           : GatewayNumbers::FromNote(partition.metadata, deps_.clock.NowMicros());
+    metrics_.ShowLost(partition.partition.partition, position.numbers);
     const Status status = dedup_.Open(partition.partition.partition);
     if (!status.ok()) assignment_error_ = status;
   }
@@ -173,8 +178,8 @@ void Worker::OnRevoked(std::span<const event_log::TopicPartition> partitions) {
 /// Goes back to what is committed, for all partitions: the log then delivers the batch again.
 Status Worker::Rewind() {
   if (consumer_ == nullptr) return Error(StatusCode::kFailedPrecondition, "not connected");
-  for (const auto& [partition, offset] : committed_) {
-    MR_RETURN_IF_ERROR(consumer_->Seek(partition, offset));
+  for (const auto& [partition, position] : committed_) {
+    MR_RETURN_IF_ERROR(consumer_->Seek(partition, position.offset));
   }
   return OkStatus();
 }
@@ -184,6 +189,7 @@ StatusOr<std::shared_ptr<const FanOut>> Worker::CurrentFanOut() {
   MR_RETURN_IF_ERROR(missing_.Refresh(*current));
   if (current == prepared_) return current;
   dedup_.SetWorkspace(current->workspace());
+  metrics_.SetWorkspace(current->workspace());
   prepared_ = current;
   return current;
 }
@@ -259,12 +265,17 @@ StatusOr<bool> Worker::ProcessPart(const event_log::RecordBatch& records, Part p
   Outputs outputs(fan_out, missing_.reasons(), deps_.clock.NowMicros(),
                   part.size() > 1 ? options_.max_transaction_bytes : SIZE_MAX);
   metrics_.Begin(batch);
+  auto next = PositionsAfter(records, part, batch);
   MR_RETURN_IF_ERROR(Transform(fan_out, batch, outputs));
   if (outputs.overfull()) return false;
   MR_RETURN_IF_ERROR(Failpoint("processor.after_transform"));
   MR_RETURN_IF_ERROR(AddChangelogs(outputs));
+  for (const auto& [partition, position] : next) {
+    outputs.AddLost(static_cast<int64_t>(position.numbers.lost()) -
+                    static_cast<int64_t>(committed_[partition].numbers.lost()));
+  }
   outputs.Finish();
-  MR_RETURN_IF_ERROR(Commit(records, part, outputs));
+  MR_RETURN_IF_ERROR(Commit(std::move(next), outputs));
   metrics_.Committed(outputs, deps_.clock.Monotonic() - began);
   return true;
 }
@@ -338,15 +349,32 @@ Status Worker::Fill(const Outputs& outputs, std::span<const event_log::Committed
   return Failpoint("processor.before_commit");
 }
 
-Status Worker::Commit(const event_log::RecordBatch& records, Part part, const Outputs& outputs) {
-  std::map<event_log::TopicPartition, int64_t> next;
+/// Where the partitions stand once the part is moved. `batch` has been through dedup.
+std::map<event_log::TopicPartition, Worker::Position> Worker::PositionsAfter(
+    const event_log::RecordBatch& records, Part part, const EventBatch& batch) {
+  std::map<event_log::TopicPartition, Position> next;
+  Position* position = nullptr;
+  uint32_t source = 0;
   for (size_t i = part.begin; i < part.end; ++i) {
     const auto& record = records.records[i];
-    next[records.source_of(record)] = record.offset + 1;
+    if (position == nullptr || record.source != source) {
+      const auto [found, is_new] = next.try_emplace(records.source_of(record));
+      if (is_new) found->second.numbers = committed_[found->first].numbers;
+      position = &found->second;
+      source = record.source;
+    }
+    position->offset = record.offset + 1;
+    const Event& event = batch.events[i - part.begin];
+    position->numbers.See(event.meta, event.state == EventState::kDuplicate);
   }
-  std::vector<event_log::CommittedOffset> offsets;
-  for (const auto& [partition, offset] : next) offsets.push_back({partition, offset, ""});
+  return next;
+}
 
+Status Worker::Commit(std::map<event_log::TopicPartition, Position> next, const Outputs& outputs) {
+  std::vector<event_log::CommittedOffset> offsets;
+  for (auto& [partition, position] : next) {
+    offsets.push_back({partition, position.offset, position.numbers.Note()});
+  }
   MR_RETURN_IF_ERROR(transaction_->Begin());
   if (const Status status = Fill(outputs, offsets); !status.ok()) {
     must_reconnect_ = !transaction_->Abort().ok();
@@ -357,7 +385,7 @@ Status Worker::Commit(const event_log::RecordBatch& records, Part part, const Ou
     must_reconnect_ = status.code() != StatusCode::kAborted;
     return status;
   }
-  for (const auto& [partition, offset] : next) committed_[partition] = offset;
+  Adopt(std::move(next));
   must_reconnect_ = true;  // until the stores have what the changelog has
   MR_RETURN_IF_ERROR(Failpoint("processor.after_commit"));
   MR_RETURN_IF_ERROR(dedup_.Committed());
@@ -365,6 +393,13 @@ Status Worker::Commit(const event_log::RecordBatch& records, Part part, const Ou
   reports_.Committed();
   must_reconnect_ = false;
   return OkStatus();
+}
+
+void Worker::Adopt(std::map<event_log::TopicPartition, Position> next) {
+  for (auto& [partition, position] : next) {
+    metrics_.Lost(partition.partition, committed_[partition].numbers, position.numbers);
+    committed_[partition] = std::move(position);
+  }
 }
 
 }  // namespace millrace::processor

@@ -9,6 +9,7 @@
 #include "libs/base/string_map.h"
 #include "services/processor/dedup_stage.h"
 #include "services/processor/event_metrics.h"
+#include "services/processor/gateway_numbers.h"
 #include "services/processor/missing_topics.h"
 #include "services/processor/normalise_stage.h"
 #include "services/processor/outputs.h"
@@ -56,7 +57,10 @@ class Worker final : public event_log::RebalanceListener {
   Status AddChangelogs(Outputs& outputs);
   StatusOr<transformation::StateScope*> StateOf(int32_t partition);
   void ReadEvents(const event_log::RecordBatch& records, Part part, EventBatch& batch);
-  Status Commit(const event_log::RecordBatch& records, Part part, const Outputs& outputs);
+  std::map<event_log::TopicPartition, Position> PositionsAfter(const event_log::RecordBatch& records,
+                                                               Part part, const EventBatch& batch);
+  Status Commit(std::map<event_log::TopicPartition, Position> next, const Outputs& outputs);
+  void Adopt(std::map<event_log::TopicPartition, Position> next);
   Status Idle();
   Status FlushReports();
   Status Fill(const Outputs& outputs, std::span<const event_log::CommittedOffset> offsets);
@@ -80,7 +84,11 @@ class Worker final : public event_log::RebalanceListener {
   std::shared_ptr<const FanOut> prepared_;  // whose dedup windows are in force
   std::unique_ptr<event_log::Consumer> consumer_;
   std::unique_ptr<event_log::Transaction> transaction_;
-  std::map<event_log::TopicPartition, int64_t> committed_;  // where to go back to
+  struct Position {
+    int64_t offset = -1;
+    GatewayNumbers numbers;
+  };
+  std::map<event_log::TopicPartition, Position> committed_;  // where to go back to
   Status assignment_error_;
   bool must_reconnect_ = false;  // what this worker holds may differ from what is committed
   std::jthread thread_;
