@@ -7,9 +7,9 @@
 
 #include "libs/base/string_map.h"
 #include "libs/telemetry/metrics.h"
+#include "millrace/config/v1/workspace.pb.h"
 #include "services/processor/event_batch.h"
 #include "services/processor/gateway_numbers.h"
-#include "millrace/config/v1/workspace.pb.h"
 #include "services/processor/outputs.h"
 
 namespace millrace::processor {

@@ -11,7 +11,8 @@ namespace millrace::processor {
 
 /// Which of the numbers that gateways gave their records of one partition of `ingest` have come
 /// (EventMeta.gateway_sequence): what is missing and was not refused is lost. It travels as the
-/// note of the partition's committed offset, so that it is exact whoever reads on. A value; bounded.
+/// note of the partition's committed offset, so that it is exact whoever reads on. A value;
+/// bounded.
 class GatewayNumbers {
  public:
   /// One start of one gateway.
@@ -49,8 +50,8 @@ class GatewayNumbers {
   void ForgetOldest();
 
   std::vector<Gateway> gateways_;
-  size_t last_ = 0;        // the one of the last record
-  int64_t since_us_ = 0;   // of gateways that started by then not all numbers are known
+  size_t last_ = 0;         // the one of the last record
+  int64_t since_us_ = 0;    // of gateways that started by then not all numbers are known
   uint64_t forgotten_ = 0;  // lost numbers of gateways that are forgotten
 };
 

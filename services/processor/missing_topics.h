@@ -30,7 +30,8 @@ class MissingTopics {
   void Forget() { looked_for_ = nullptr; }
 
   using Reasons = StringMap<std::string_view>;
-  /// By destination: kDestinationDeleted when the newest workspace has it no more, or kTopicMissing.
+  /// By destination: kDestinationDeleted when the newest workspace has it no more, or
+  /// kTopicMissing.
   const Reasons& reasons() const { return reasons_; }
 
  private:

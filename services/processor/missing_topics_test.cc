@@ -16,7 +16,9 @@ TEST_CASE("A destination without a topic holds up no other; its events are kept 
   const auto workspace = TestWorkspace();
   REQUIRE(f.log->EnsureTopic("destination.d2", {}).ok());
   f.config->Set(workspace);
-  SECTION("from the beginning") { f.Start(); }
+  SECTION("from the beginning") {
+    f.Start();
+  }
   SECTION("as it is deleted meanwhile") {
     REQUIRE(f.log->EnsureTopic("destination.d1", {}).ok());
     f.Start();

@@ -31,4 +31,18 @@ std::vector<Part> PartsOf(const EventBatch& batch, const FanOut& fan_out, size_t
   return parts;
 }
 
+bool IsUnknown(const FanOut& fan_out, const Event& event) {
+  return event.live() && event.meta.rejected_reason().empty() &&
+         fan_out.Source(event.meta.source_id()) == nullptr;
+}
+
+void RefuseUnknown(const FanOut& fan_out, Part part, EventBatch& batch) {
+  for (size_t i = part.begin; i < part.end; ++i) {
+    Event& event = batch.events[i];
+    if (!IsUnknown(fan_out, event)) continue;
+    event.error_class = "discarded";
+    event.DeadLetter("source_unknown", "the source is not in the workspace any more");
+  }
+}
+
 }  // namespace millrace::processor

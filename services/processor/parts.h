@@ -23,4 +23,9 @@ size_t EstimateOutputBytes(const Event& event, const FanOut& fan_out);
 /// each part has one event at least.
 std::vector<Part> PartsOf(const EventBatch& batch, const FanOut& fan_out, size_t max_bytes);
 
+/// Whether the event would go on but for its source, which is not in the workspace.
+bool IsUnknown(const FanOut& fan_out, const Event& event);
+/// Dead-letters such events of the part.
+void RefuseUnknown(const FanOut& fan_out, Part part, EventBatch& batch);
+
 }  // namespace millrace::processor

@@ -29,20 +29,6 @@ void Rest(const std::stop_token& stop, std::chrono::milliseconds time) {
   wake.wait_for(lock, stop, time, [] { return false; });
 }
 
-bool IsUnknown(const FanOut& fan_out, const Event& event) {
-  return event.live() && event.meta.rejected_reason().empty() &&
-         fan_out.Source(event.meta.source_id()) == nullptr;
-}
-
-void RefuseUnknown(const FanOut& fan_out, Part part, EventBatch& batch) {
-  for (size_t i = part.begin; i < part.end; ++i) {
-    Event& event = batch.events[i];
-    if (!IsUnknown(fan_out, event)) continue;
-    event.error_class = "discarded";
-    event.DeadLetter("source_unknown", "the source is not in the workspace any more");
-  }
-}
-
 }  // namespace
 
 Worker::Worker(Options options, const Deps& deps, Planner& planner)
@@ -138,9 +124,10 @@ Status Worker::Connect() {
   must_reconnect_ = false;
   assignment_error_ = OkStatus();
   MR_ASSIGN_OR_RETURN(transaction_, deps_.log.NewTransaction(options_.name));
-  MR_ASSIGN_OR_RETURN(
-      consumer_,
-      deps_.log.NewConsumer({.group = std::string(pipeline::kProcessorGroup), .instance = options_.name, .listener = this}));
+  MR_ASSIGN_OR_RETURN(consumer_,
+                      deps_.log.NewConsumer({.group = std::string(pipeline::kProcessorGroup),
+                                             .instance = options_.name,
+                                             .listener = this}));
   return consumer_->Subscribe({std::string(event_log::kIngestTopic)});
 }
 

@@ -57,8 +57,8 @@ class Worker final : public event_log::RebalanceListener {
   Status AddChangelogs(Outputs& outputs);
   StatusOr<transformation::StateScope*> StateOf(int32_t partition);
   void ReadEvents(const event_log::RecordBatch& records, Part part, EventBatch& batch);
-  std::map<event_log::TopicPartition, Position> PositionsAfter(const event_log::RecordBatch& records,
-                                                               Part part, const EventBatch& batch);
+  std::map<event_log::TopicPartition, Position> PositionsAfter(
+      const event_log::RecordBatch& records, Part part, const EventBatch& batch);
   Status Commit(std::map<event_log::TopicPartition, Position> next, const Outputs& outputs);
   void Adopt(std::map<event_log::TopicPartition, Position> next);
   Status Idle();
