@@ -79,7 +79,7 @@ python3 deploy/webhook_printer.py "$webhook_port" "$data/webhook.ndjson" >/dev/n
 echo $! >"$data/webhook.pid"
 # The outbound guard refuses private addresses; here the tools to deliver to are on this machine.
 "$millrace" up --data-dir "$data/millrace" --listen "127.0.0.1:$port" \
-  --set 'router.allowed_networks=[127.0.0.0/8]' \
+  --set 'outbound.allowed_networks=[127.0.0.0/8]' \
   >"$data/millrace.log" 2>&1 &
 echo $! >"$data/millrace.pid"
 wait_until 30 "Millrace's start" curl -fsS "http://127.0.0.1:$port/health/ready"

@@ -1,6 +1,7 @@
 #include "libs/http/guard.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -20,6 +21,8 @@ constexpr const char* kDenied[] = {
     "198.18.0.0/15",    "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4",    "240.0.0.0/4",
     "168.63.129.16/32", "2001::/23",       "2001:db8::/32",  "2002::/16",      "3fff::/20"};
 
+constexpr std::string_view kUnixPrefix = "unix:";
+
 constexpr uint8_t kMappedPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 }  // namespace
@@ -27,6 +30,10 @@ constexpr uint8_t kMappedPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}
 StatusOr<OutboundGuard> OutboundGuard::Create(const std::vector<std::string>& allowed_networks) {
   OutboundGuard guard;
   for (const std::string& cidr : allowed_networks) {
+    if (cidr.rfind(kUnixPrefix, 0) == 0) {
+      guard.allowed_folders_.push_back(cidr.substr(kUnixPrefix.size()));
+      continue;
+    }
     Network network;
     if (!ParseNetwork(cidr, &network)) {
       return Error(StatusCode::kInvalidArgument,
@@ -114,6 +121,23 @@ bool OutboundGuard::Allows(const sockaddr* address) const {
 bool OutboundGuard::AllowsText(const std::string& address) const {
   Address bytes{};
   return Parse(address, &bytes) && AllowsAddress(bytes);
+}
+
+bool OutboundGuard::AllowsUnix(const std::string& folder) const {
+  return std::ranges::find(allowed_folders_, folder) != allowed_folders_.end();
+}
+
+std::string OutboundGuard::Refusal(const std::string& address) {
+  if (address.find('/') != std::string::npos || address.find('@') != std::string::npos) {
+    return fmt::format(
+        "{} is a Unix socket; an operator can allow those of a folder in the setting "
+        "outbound.allowed_networks, as unix:/folder",
+        address);
+  }
+  return fmt::format(
+      "{} is a private or special address; an operator can allow its network in the setting "
+      "outbound.allowed_networks",
+      address);
 }
 
 }  // namespace millrace::http

@@ -232,8 +232,8 @@ ClientResponse Transfer::Result(CURLcode code) {
     response.network_error = "the answer's headers are too large";
   } else if (!refused_.empty() && code == CURLE_COULDNT_CONNECT) {
     response.error_class = "refused_address";
+    response.network_error = OutboundGuard::Refusal(refused_);
     response.refused_address = std::move(refused_);
-    response.network_error = "the address is private or special and not in allowed_networks";
   } else {
     response.error_class = ClassOf(code);
     response.network_error = error_[0] != '\0' ? error_.data() : curl_easy_strerror(code);

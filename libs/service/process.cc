@@ -7,6 +7,7 @@
 #include "libs/base/log.h"
 #include "libs/config/settings.h"
 #include "libs/service/open_log.h"
+#include "libs/service/outbound.h"
 #include "libs/service/run.h"
 
 namespace millrace::service {
@@ -22,6 +23,7 @@ Status Prepare(std::string_view service, const Arguments& arguments,
   if (settings->data_dir().empty()) settings->set_data_dir("millrace-data");
   if (settings->listen().empty()) settings->set_listen("127.0.0.1:8080");
   settings->set_instance(InstanceName(*settings));
+  MR_RETURN_IF_ERROR(ShareAllowedNetworks(*settings));
   return MakeFolders(settings->data_dir());
 }
 

@@ -14,6 +14,7 @@
 #include "libs/service/lag_reporter.h"
 #include "libs/service/metrics_page.h"
 #include "libs/service/open_log.h"
+#include "libs/service/outbound.h"
 #include "libs/service/run.h"
 #include "libs/service/start_guard.h"
 #include "libs/telemetry/metrics.h"
@@ -61,6 +62,7 @@ Status Run(const ProcessSettings& given) {
   if (settings.listen().empty()) settings.set_listen("127.0.0.1:8080");
   const std::string& data_dir = settings.data_dir();
   MR_ASSIGN_OR_RETURN(const auto listen, service::ParseListenAddress(settings.listen()));
+  MR_RETURN_IF_ERROR(service::ShareAllowedNetworks(settings));
   MR_RETURN_IF_ERROR(MakeFolders(data_dir));
 
   MR_ASSIGN_OR_RETURN(const auto catalogue,
@@ -136,7 +138,8 @@ Status Run(const ProcessSettings& given) {
                                   {.allowed_networks = {allowed.begin(), allowed.end()}}),
                               .destination_partitions = destination_partitions}));
 
-  const auto warehouses = warehouses::All();
+  MR_ASSIGN_OR_RETURN(const auto guard, service::WarehouseGuard(settings));
+  const auto warehouses = warehouses::All(guard);
   MR_ASSIGN_OR_RETURN(const auto loader, warehouse_loader::WarehouseLoader::Create(
                                              settings.warehouse_loader(),
                                              {.log = *log,

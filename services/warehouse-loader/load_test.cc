@@ -143,7 +143,8 @@ void RunLoader(event_log::EventLog& log, const std::string& config_json, uint32_
   config::LocalSource workspace;
   workspace.Set(Workspace(config_json));
   telemetry::Metrics metrics;
-  const auto warehouses = warehouses::All();
+  const auto warehouses = warehouses::All(
+      *http::OutboundGuard::Create({"127.0.0.0/8", "::1/128", "unix:/var/run/postgresql"}));
   const auto catalogue = destination::Catalogue::Builtin();
   settings::v1::WarehouseLoaderSettings settings;
   settings.set_sync_interval_ms(20);

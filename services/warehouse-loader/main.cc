@@ -2,6 +2,7 @@
 
 #include "libs/destination/catalogue_functions.h"
 #include "libs/service/open_log.h"
+#include "libs/service/outbound.h"
 #include "libs/service/process.h"
 #include "libs/warehouses/registry.h"
 #include "services/warehouse-loader/warehouse_loader.h"
@@ -13,7 +14,8 @@ Status Run(service::Process& process) {
   MR_RETURN_IF_ERROR(process.Watch());
   const auto& log_settings = process.settings().event_log();
   MR_RETURN_IF_ERROR(service::EnsureSharedTopics(process.log(), log_settings));
-  const auto warehouses = warehouses::All();
+  MR_ASSIGN_OR_RETURN(const auto guard, service::WarehouseGuard(process.settings()));
+  const auto warehouses = warehouses::All(guard);
   MR_ASSIGN_OR_RETURN(const auto catalogue,
                       destination::LoadCatalogue(process.settings().destinations_dir()));
   MR_ASSIGN_OR_RETURN(const auto loader, warehouse_loader::WarehouseLoader::Create(

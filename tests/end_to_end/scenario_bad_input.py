@@ -207,7 +207,7 @@ def main():
     verdict = Verdict()
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
     mistakes = Mistakes(options.build, options.work, verdict)
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
+    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["outbound.allowed_networks=[127.0.0.0/8]"])
     stack.start()
     try:
         help_texts(mistakes)

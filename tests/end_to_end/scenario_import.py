@@ -46,7 +46,7 @@ def main():
     options = arguments(__doc__)
     verdict = Verdict()
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
+    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["outbound.allowed_networks=[127.0.0.0/8]"])
     stack.start()
     try:
         path = os.path.join(options.work, "workspaceConfig.json")

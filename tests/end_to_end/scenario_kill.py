@@ -18,7 +18,7 @@ WINDOW = 2_000  # most that one kill may leave in flight at the webhook
 
 def main():
     options = arguments(__doc__)
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
+    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["outbound.allowed_networks=[127.0.0.0/8]"])
 
     def kill(_):
         stack.kill()

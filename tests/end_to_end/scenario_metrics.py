@@ -55,7 +55,7 @@ def main():
     verdict = Verdict()
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
     stack = OneProcess(options.build, os.path.join(options.work, "up"),
-                       ["router.allowed_networks=[127.0.0.0/8]", "router.retry_initial_ms=50", "router.retry_max_ms=200"])
+                       ["outbound.allowed_networks=[127.0.0.0/8]", "router.retry_initial_ms=50", "router.retry_max_ms=200"])
     stack.start()
     try:
         stack.apply(workspace(sink.port))

@@ -13,7 +13,7 @@ EVENTS, USERS = 100_000, 1_000
 
 def main():
     options = arguments(__doc__)
-    run(OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"]),
+    run(OneProcess(options.build, os.path.join(options.work, "up"), ["outbound.allowed_networks=[127.0.0.0/8]"]),
         options, "one_process")
 
 

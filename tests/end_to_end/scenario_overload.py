@@ -142,7 +142,7 @@ def main():
     sink = Sink(os.path.join(options.work, "sink.ndjson"))
     sink.status = 503  # the tool is down, so the log fills
     stack = OneProcess(options.build, os.path.join(options.work, "up"),
-                       ["router.allowed_networks=[127.0.0.0/8]", "router.retry_max_ms=1000",
+                       ["outbound.allowed_networks=[127.0.0.0/8]", "router.retry_max_ms=1000",
                         "event_log.local.quota_bytes=40000000", "event_log.local.segment_bytes=4000000",
                         f"gateway.max_buffered_bytes={BODIES_MB * 1_000_000}"])
     stack.start()

@@ -31,7 +31,7 @@ def main():
     options = arguments(__doc__)
     verdict = Verdict()
     sdks = install(options.work)
-    check(verdict, OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"]),
+    check(verdict, OneProcess(options.build, os.path.join(options.work, "up"), ["outbound.allowed_networks=[127.0.0.0/8]"]),
           sdks, options, "sdks")
     if brokers := os.environ.get("MILLRACE_TEST_KAFKA"):
         print("the same through separate services on Kafka")

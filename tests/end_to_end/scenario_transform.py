@@ -75,7 +75,7 @@ def fate(properties):
 def main():
     options = arguments(__doc__)
     verdict = Verdict()
-    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["router.allowed_networks=[127.0.0.0/8]"])
+    stack = OneProcess(options.build, os.path.join(options.work, "up"), ["outbound.allowed_networks=[127.0.0.0/8]"])
     sink = CountingSink(os.path.join(options.work, "sink.ndjson"))
     namespace = "transformed" if conninfo() else None
     document = workspace(sink.port, namespace)

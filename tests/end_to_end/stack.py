@@ -202,7 +202,7 @@ class Services(OneProcess):
                        f"event_log.ingest_partitions={partitions}", f"event_log.destination_partitions={partitions}",
                        f"control_plane_client.address=\"127.0.0.1:{grpc}\"",
                        f"control_plane_client.token_file={folder}/control-plane/service-token",
-                       "router.allowed_networks=[127.0.0.0/8]", *settings]
+                       "outbound.allowed_networks=[127.0.0.0/8]", *settings]
         self.control_plane = Service(self, "control-plane", "control-plane",
                                      [f"control_plane.grpc_address=\"127.0.0.1:{grpc}\""])
         self.gateways = [Service(self, "gateway", f"gateway-{i}") for i in range(each)]

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "libs/secrets/mask.h"
+#include "libs/warehouses/postgres/pinned_hosts.h"
 
 namespace millrace::warehouses::postgres {
 namespace {
@@ -63,7 +64,12 @@ Fault FaultOf(std::string_view sqlstate) {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& options) {
+StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& options,
+                                                       const http::OutboundGuard& guard) {
+  const std::string where = fmt::format("PostgreSQL {}:{}, database {}, user {}", options.host,
+                                        options.port, options.database, options.user);
+  const auto pinned = PinHosts(options.host, options.port, guard);
+  if (!pinned.ok()) return Annotate(pinned.status(), where);
   const MemoryFile ca(options.server_ca);
   const MemoryFile certificate(options.client_certificate);
   const MemoryFile key(options.client_key);
@@ -73,8 +79,9 @@ StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& opt
     names.push_back(name);
     values.push_back(value);
   };
-  set("host", options.host.c_str());
-  set("port", options.port.c_str());
+  set("host", pinned->hosts.c_str());
+  set("hostaddr", pinned->addresses.c_str());
+  set("port", pinned->ports.c_str());
   set("dbname", options.database.c_str());
   set("user", options.user.c_str());
   set("password", options.password.c_str());
@@ -93,8 +100,6 @@ StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& opt
       "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3");
   set(nullptr, nullptr);
   std::unique_ptr<PGconn, Finish> connection(PQconnectdbParams(names.data(), values.data(), 0));
-  const std::string where = fmt::format("PostgreSQL {}:{}, database {}, user {}", options.host,
-                                        options.port, options.database, options.user);
   if (connection == nullptr) return MakeStatus(StatusCode::kUnavailable, "out of memory");
   if (PQstatus(connection.get()) != CONNECTION_OK) {
     return Error(StatusCode::kUnavailable, "{}: {}", where,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "libs/base/status.h"
+#include "libs/http/guard.h"
 
 namespace millrace::warehouses::postgres {
 
@@ -47,7 +48,9 @@ using Rows = std::vector<std::vector<std::string>>;
 /// One connection by libpq. Messages name host, database and user, never the password. One thread.
 class Connection {
  public:
-  static StatusOr<std::unique_ptr<Connection>> Open(const ConnectOptions& options);
+  /// Connects to no address that `guard` refuses; kFailedPrecondition then, with the setting.
+  static StatusOr<std::unique_ptr<Connection>> Open(const ConnectOptions& options,
+                                                    const http::OutboundGuard& guard);
 
   Failure Run(const std::string& sql);
   /// `parameters` as text; null pointers are NULL. `rows` may be null.

@@ -12,25 +12,27 @@ namespace {
 
 class PostgresWarehouse final : public warehouse::Warehouse {
  public:
+  explicit PostgresWarehouse(http::OutboundGuard guard) : guard_(std::move(guard)) {}
   std::string_view type() const override { return "POSTGRES"; }
   const warehouse::Dialect& dialect() const override { return dialect_; }
   StatusOr<std::unique_ptr<warehouse::Session>> Connect(
       const destination::Config& config) const override {
     MR_ASSIGN_OR_RETURN(const ConnectOptions options, OptionsOf(config));
-    MR_ASSIGN_OR_RETURN(auto connection, Connection::Open(options));
+    MR_ASSIGN_OR_RETURN(auto connection, Connection::Open(options, guard_));
     auto session = std::make_unique<PostgresSession>(std::move(connection), options.name_space);
     MR_RETURN_IF_ERROR(session->Prepare());
     return session;
   }
 
  private:
+  const http::OutboundGuard guard_;
   const PostgresDialect dialect_;
 };
 
 }  // namespace
 
-std::unique_ptr<warehouse::Warehouse> Make() {
-  return std::make_unique<PostgresWarehouse>();
+std::unique_ptr<warehouse::Warehouse> Make(const http::OutboundGuard& guard) {
+  return std::make_unique<PostgresWarehouse>(guard);
 }
 
 StatusOr<ConnectOptions> OptionsOf(const destination::Config& config) {

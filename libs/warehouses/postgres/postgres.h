@@ -9,7 +9,8 @@
 
 namespace millrace::warehouses::postgres {
 
-std::unique_ptr<warehouse::Warehouse> Make();
+/// It connects to no address that `guard` refuses.
+std::unique_ptr<warehouse::Warehouse> Make(const http::OutboundGuard& guard);
 
 /// How to connect to a destination. kInvalidArgument names the key that is wrong.
 StatusOr<ConnectOptions> OptionsOf(const destination::Config& config);

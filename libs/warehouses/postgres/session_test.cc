@@ -37,14 +37,22 @@ ConnectOptions Options() {
   return options;
 }
 
+/// The server is this machine's, by an address or a socket.
+StatusOr<std::unique_ptr<Connection>> Open(const ConnectOptions& options) {
+  MR_ASSIGN_OR_RETURN(const auto guard,
+                      http::OutboundGuard::Create(
+                          {"127.0.0.0/8", "::1/128", "unix:/var/run/postgresql", "unix:/tmp"}));
+  return Connection::Open(options, guard);
+}
+
 /// A namespace of its own, empty.
 struct Fixture {
-  Fixture() : admin(*Connection::Open(Options())) {
+  Fixture() : admin(*postgres::Open(Options())) {
     REQUIRE(admin->Run(fmt::format("DROP SCHEMA IF EXISTS {} CASCADE", kSchema)).ok());
     session = Open();
   }
   std::unique_ptr<PostgresSession> Open() {
-    auto opened = std::make_unique<PostgresSession>(*Connection::Open(Options()), kSchema);
+    auto opened = std::make_unique<PostgresSession>(*postgres::Open(Options()), kSchema);
     REQUIRE(opened->Prepare().ok());
     return opened;
   }
@@ -194,7 +202,7 @@ TEST_CASE("errors name where and what, never the password") {
   ConnectOptions options = Options();
   options.database = "no_such_database";
   options.password = "hunter2hunter2";
-  const auto opened = Connection::Open(options);
+  const auto opened = postgres::Open(options);
   REQUIRE_FALSE(opened.ok());
   const std::string message(Message(opened.status()));
   CHECK(message.find("no_such_database") != std::string::npos);
@@ -208,7 +216,7 @@ TEST_CASE_METHOD(Fixture, "a missing grant is named") {
   REQUIRE(admin->Run("CREATE ROLE poor LOGIN PASSWORD 'x'").ok());
   ConnectOptions options = Options();
   options.user = "poor";
-  PostgresSession poor(*Connection::Open(options), "not_mine");
+  PostgresSession poor(*postgres::Open(options), "not_mine");
   const std::string message(Message(poor.Prepare()));
   CHECK(message.find("schema not_mine") != std::string::npos);
   CHECK(message.find("permission denied for database") != std::string::npos);
