@@ -80,7 +80,7 @@ void EventMetrics::SetWorkspace(const config::v1::Workspace& workspace) {
   StringSet known{""};
   for (const auto& source : workspace.sources()) known.insert(source.id());
   for (const auto& destination : workspace.destinations()) known.insert(destination.id());
-  std::erase_if(delays_, [&](const auto& entry) {
+  absl::erase_if(delays_, [&](const auto& entry) {
     if (known.contains(entry.first)) return false;
     metrics_.Remove({{"source", entry.first}});
     return true;

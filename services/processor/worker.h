@@ -47,6 +47,12 @@ class Worker final : public event_log::RebalanceListener {
   void OnRevoked(std::span<const event_log::TopicPartition> partitions) override;
 
  private:
+  /// Of a partition of `ingest`.
+  struct Position {
+    int64_t offset = -1;
+    GatewayNumbers numbers;
+  };
+
   void Run(std::stop_token stop);
   Status Round(const std::stop_token& stop);
   Status Connect();
@@ -84,10 +90,6 @@ class Worker final : public event_log::RebalanceListener {
   std::shared_ptr<const FanOut> prepared_;  // whose dedup windows are in force
   std::unique_ptr<event_log::Consumer> consumer_;
   std::unique_ptr<event_log::Transaction> transaction_;
-  struct Position {
-    int64_t offset = -1;
-    GatewayNumbers numbers;
-  };
   std::map<event_log::TopicPartition, Position> committed_;  // where to go back to
   Status assignment_error_;
   bool must_reconnect_ = false;  // what this worker holds may differ from what is committed
