@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -83,7 +84,11 @@ class Warehouse {
   /// the namespace if it is not there. Errors name host, database and the grant that is missing,
   /// never the password: kUnavailable, kFailedPrecondition (an operator must act), kInvalidArgument
   /// (the configuration is wrong).
-  virtual StatusOr<std::unique_ptr<Session>> Connect(const destination::Config& config) const = 0;
+  ///
+  /// Once `cancel` is requested, from any thread, whatever this or the session waits for fails soon
+  /// with a retryable error.
+  virtual StatusOr<std::unique_ptr<Session>> Connect(const destination::Config& config,
+                                                     std::stop_token cancel) const = 0;
 };
 
 }  // namespace millrace::warehouse

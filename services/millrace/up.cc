@@ -147,8 +147,7 @@ Status Run(const ProcessSettings& given) {
                                               .metrics = metrics,
                                               .workspace = control_plane->config(),
                                               .warehouses = warehouses,
-                                              .read_config = destination::ConfigsOf(catalogue),
-                                              .destination_partitions = destination_partitions}));
+                                              .read_config = destination::ConfigsOf(catalogue)}));
 
   MR_RETURN_IF_ERROR(control_plane->Start());
   if (Runs(settings, "processor")) MR_RETURN_IF_ERROR(processor->Start());

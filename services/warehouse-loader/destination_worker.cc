@@ -12,6 +12,7 @@ namespace millrace::warehouse_loader {
 namespace {
 
 constexpr std::chrono::milliseconds kPollSlice{500};
+constexpr std::chrono::milliseconds kTopicWait{500};
 constexpr size_t kPollRecords = 5000;
 
 }  // namespace
@@ -19,7 +20,8 @@ constexpr size_t kPollRecords = 5000;
 DestinationWorker::DestinationWorker(const Deps& deps,
                                      const settings::v1::WarehouseLoaderSettings& settings,
                                      const warehouse::Warehouse& warehouse,
-                                     config::v1::Destination destination, DestinationConfig config)
+                                     config::v1::Destination destination, DestinationConfig config,
+                                     std::function<void()> on_end)
     : deps_(deps),
       settings_(settings),
       warehouse_(warehouse),
@@ -39,7 +41,8 @@ DestinationWorker::DestinationWorker(const Deps& deps,
                                              {{"destination", destination_.id()}})),
       latency_(deps.metrics.GetHistogram(
           "millrace_warehouse_latency_seconds", "Time from received to committed in the warehouse",
-          telemetry::LatencyBounds(), {{"destination", destination_.id()}})) {
+          telemetry::LatencyBounds(), {{"destination", destination_.id()}})),
+      on_end_(std::move(on_end)) {
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -60,6 +63,10 @@ void DestinationWorker::Run() {
   while (!stopping_) {
     const Status status = Step();
     if (status.ok()) continue;
+    if (topic_missing_) {
+      WaitPaused(kTopicWait);
+      continue;
+    }
     ++failures_;
     load_failures_.Increment();
     const auto wait =
@@ -81,6 +88,9 @@ void DestinationWorker::Run() {
     wakeable_ = nullptr;
   }
   consumer_.reset();
+  session_.reset();
+  ended_ = true;
+  if (on_end_ != nullptr) on_end_();
 }
 
 Status DestinationWorker::Step() {
@@ -96,7 +106,10 @@ Status DestinationWorker::Step() {
 
 Status DestinationWorker::OpenConsumer() {
   if (consumer_ != nullptr) return OkStatus();
-  MR_RETURN_IF_ERROR(deps_.log.EnsureTopic(topic_, {.partitions = deps_.destination_partitions}));
+  // Only the control plane makes it.
+  const Status there = deps_.log.Describe(topic_).status();
+  topic_missing_ = there.code() == StatusCode::kNotFound;
+  MR_RETURN_IF_ERROR(there);
   if (appender_ == nullptr) {
     MR_ASSIGN_OR_RETURN(appender_, deps_.log.NewAppender());
   }
@@ -113,7 +126,7 @@ Status DestinationWorker::OpenConsumer() {
 
 Status DestinationWorker::OpenSession() {
   if (session_ == nullptr) {
-    MR_ASSIGN_OR_RETURN(session_, warehouse_.Connect(config_.config));
+    MR_ASSIGN_OR_RETURN(session_, warehouse_.Connect(config_.config, cancel_.get_token()));
     schema_known_ = false;
   }
   if (schema_known_ || finished_) return OkStatus();

@@ -2,9 +2,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -31,13 +33,17 @@ class DestinationWorker final : public event_log::RebalanceListener {
  public:
   DestinationWorker(const Deps& deps, const settings::v1::WarehouseLoaderSettings& settings,
                     const warehouse::Warehouse& warehouse, config::v1::Destination destination,
-                    DestinationConfig config);
+                    DestinationConfig config, std::function<void()> on_end = {});
   ~DestinationWorker() override;
   DestinationWorker(const DestinationWorker&) = delete;
   DestinationWorker& operator=(const DestinationWorker&) = delete;
 
   /// The thread ends soon; `flush`: after one try to load what has been read. Any thread.
   void AskToStop(bool flush);
+  /// What the thread waits for in the warehouse fails. After AskToStop; any thread.
+  void Cancel() { cancel_.request_stop(); }
+  /// The thread has ended: destruction does not wait. Any thread.
+  bool ended() const { return ended_; }
 
   void OnAssigned(std::span<const event_log::CommittedOffset> partitions) override;
   void OnRevoked(std::span<const event_log::TopicPartition> partitions) override;
@@ -114,6 +120,10 @@ class DestinationWorker final : public event_log::RebalanceListener {
   telemetry::Counter& load_failures_;
   telemetry::Histogram& latency_;
 
+  const std::function<void()> on_end_;  // called by the thread, last
+  std::stop_source cancel_;
+  std::atomic<bool> ended_{false};
+  bool topic_missing_ = false;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> flush_{false};
   Mutex mu_;

@@ -151,13 +151,13 @@ void RunLoader(event_log::EventLog& log, const std::string& config_json, uint32_
   settings.set_max_load_events(max_events);
   settings.set_retry_initial_ms(50);
   settings.set_retry_max_ms(100);
-  auto loader = WarehouseLoader::Create(settings, {.log = log,
-                                                   .clock = SystemClock(),
-                                                   .metrics = metrics,
-                                                   .workspace = workspace,
-                                                   .warehouses = warehouses,
-                                                   .read_config = destination::ConfigsOf(catalogue),
-                                                   .destination_partitions = 3});
+  auto loader =
+      WarehouseLoader::Create(settings, {.log = log,
+                                         .clock = SystemClock(),
+                                         .metrics = metrics,
+                                         .workspace = workspace,
+                                         .warehouses = warehouses,
+                                         .read_config = destination::ConfigsOf(catalogue)});
   REQUIRE(loader.ok());
   REQUIRE((*loader)->Start().ok());
   while (!done()) std::this_thread::sleep_for(std::chrono::milliseconds(5));

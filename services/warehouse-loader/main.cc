@@ -26,9 +26,7 @@ Status Run(service::Process& process) {
                                               .workspace = process.workspace(),
                                               .warehouses = warehouses,
                                               .read_config = destination::ConfigsOf(catalogue),
-                                              .instance = process.instance(),
-                                              .destination_partitions =
-                                                  service::DestinationPartitions(log_settings)}));
+                                              .instance = process.instance()}));
   MR_RETURN_IF_ERROR(loader->Start());
   process.ReportLag("warehouse-loader");
   MR_RETURN_IF_ERROR(process.Serve({}, nullptr, [] { return true; }));

@@ -1,5 +1,6 @@
 #include "services/warehouse-loader/warehouse_loader.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/log.h"
@@ -14,6 +15,8 @@ constexpr uint32_t kDefaultLoadEvents = 50'000;
 constexpr uint64_t kDefaultLoadBytes = uint64_t{32} << 20;
 constexpr uint32_t kDefaultRetryMs = 1000;
 constexpr uint32_t kDefaultRetryMaxMs = 60'000;
+constexpr std::chrono::seconds kEndPatience{10};  // with a last load, before it is cancelled
+constexpr std::chrono::milliseconds kCancelStep{500};
 
 }  // namespace
 
@@ -35,9 +38,6 @@ StatusOr<std::unique_ptr<WarehouseLoader>> WarehouseLoader::Create(
   if (settings.retry_max_ms() < settings.retry_initial_ms()) {
     return MakeStatus(StatusCode::kInvalidArgument,
                       "warehouse_loader.retry_max_ms is less than retry_initial_ms");
-  }
-  if (deps.destination_partitions < 1) {
-    return MakeStatus(StatusCode::kInvalidArgument, "destination_partitions must be at least 1");
   }
   return std::unique_ptr<WarehouseLoader>(new WarehouseLoader(settings, std::move(deps)));
 }
@@ -61,20 +61,40 @@ void WarehouseLoader::Stop(std::chrono::milliseconds deadline) {
     changed_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
-  for (const auto& [key, worker] : workers_) worker->AskToStop(deadline.count() > 0);
+  for (auto& [id, slot] : workers_) slot.worker->AskToStop(deadline.count() > 0);
+  {
+    const MonotonicTime until = deps_.clock.Monotonic() + deadline;
+    const auto all_ended = [this] {
+      return std::ranges::all_of(workers_,
+                                 [](const auto& slot) { return slot.second.worker->ended(); });
+    };
+    MutexLock lock(mu_);
+    while (!all_ended() && deps_.clock.Monotonic() < until) {
+      changed_.wait_for(lock.native(), until - deps_.clock.Monotonic());
+    }
+  }
+  for (auto& [id, slot] : workers_) slot.worker->Cancel();
   workers_.clear();
 }
 
 void WarehouseLoader::Run() {
+  config::WorkspacePtr workspace;
+  bool ending = false;  // a worker
   while (true) {
-    config::WorkspacePtr workspace;
     {
       MutexLock lock(mu_);
-      while (wanted_ == nullptr && !stopping_) changed_.wait(lock.native());
+      while (wanted_ == nullptr && !stopping_ && !ended_) {
+        if (!ending) {
+          changed_.wait(lock.native());
+        } else if (changed_.wait_for(lock.native(), kCancelStep) == std::cv_status::timeout) {
+          break;
+        }
+      }
       if (stopping_) return;
-      workspace = std::exchange(wanted_, nullptr);
+      ended_ = false;
+      if (wanted_ != nullptr) workspace = std::exchange(wanted_, nullptr);
     }
-    Reconcile(*workspace);
+    if (workspace != nullptr) ending = Reconcile(*workspace);
   }
 }
 
@@ -85,34 +105,74 @@ const warehouse::Warehouse* WarehouseLoader::Find(std::string_view type) const {
   return nullptr;
 }
 
-void WarehouseLoader::Reconcile(const config::v1::Workspace& workspace) {
-  // By all that matters to a worker: a destination whose configuration changed gets a new one.
-  std::map<std::string, const config::v1::Destination*> wanted;
-  for (const auto& destination : workspace.destinations()) {
-    if (!destination.enabled() || Find(destination.type()) == nullptr) continue;
-    wanted[destination.id() + "\n" + destination.type() + "\n" + destination.config_json()] =
-        &destination;
-  }
-  std::erase_if(workers_, [&wanted](const auto& entry) {
-    if (wanted.contains(entry.first)) return false;
-    entry.second->AskToStop(true);
-    return true;
-  });
-  for (const auto& [key, destination] : wanted) {
-    if (workers_.contains(key)) continue;
-    const warehouse::Warehouse& warehouse = *Find(destination->type());
-    auto config = deps_.read_config(*destination);
-    if (!config.ok()) {
-      log::Error("warehouse-loader: destination {} is not loaded: {}", destination->id(),
-                 Message(config.status()));
+/// Asks workers to end that nobody wants as they are, and forgets those that have. One that hangs
+/// holds up nobody; its connection is ended after a while. Whether one has still to end.
+bool WarehouseLoader::EndUnwanted(const Wanted& wanted) {
+  const MonotonicTime now = deps_.clock.Monotonic();
+  bool ending = false;
+  for (auto at = workers_.begin(); at != workers_.end();) {
+    Slot& slot = at->second;
+    const auto found = wanted.find(at->first);
+    if (!slot.ending && found != wanted.end() && found->second.key == slot.key) {
+      ++at;
       continue;
     }
-    workers_.emplace(
-        key, std::make_unique<DestinationWorker>(
-                 deps_, settings_, warehouse, *destination,
-                 ReadDestinationConfig(*destination, *std::move(config), warehouse.dialect(),
-                                       std::chrono::milliseconds(settings_.sync_interval_ms()))));
+    if (!slot.ending) {
+      slot.ending = true;
+      slot.asked_at = now;
+      slot.worker->AskToStop(true);
+    }
+    if (slot.worker->ended()) {
+      at = workers_.erase(at);
+      continue;
+    }
+    if (now - slot.asked_at >= kEndPatience) slot.worker->Cancel();
+    ending = true;
+    ++at;
   }
+  return ending;
+}
+
+bool WarehouseLoader::Reconcile(const config::v1::Workspace& workspace) {
+  Wanted wanted;
+  for (const auto& destination : workspace.destinations()) {
+    if (!destination.enabled() || destination.paused() || Find(destination.type()) == nullptr) {
+      continue;
+    }
+    // By all that matters to a worker: a destination whose configuration changed gets a new one.
+    wanted[destination.id()] = {
+        .key = destination.type() + "\n" + destination.config_json(),
+        .destination = &destination,
+    };
+  }
+  const bool ending = EndUnwanted(wanted);
+  for (const auto& [id, want] : wanted) {
+    if (workers_.contains(id)) continue;  // also while the one before ends
+    const config::v1::Destination& destination = *want.destination;
+    const warehouse::Warehouse& warehouse = *Find(destination.type());
+    auto config = deps_.read_config(destination);
+    if (!config.ok()) {
+      if (std::exchange(refused_[id], want.key) != want.key) {
+        log::Error("warehouse-loader: destination {} is not loaded: {}", id,
+                   Message(config.status()));
+      }
+      continue;
+    }
+    refused_.erase(id);
+    workers_[id] = {
+        .key = want.key,
+        .worker = std::make_unique<DestinationWorker>(
+            deps_, settings_, warehouse, destination,
+            ReadDestinationConfig(destination, *std::move(config), warehouse.dialect(),
+                                  std::chrono::milliseconds(settings_.sync_interval_ms())),
+            [this] {
+              MutexLock lock(mu_);
+              ended_ = true;
+              changed_.notify_all();
+            })};
+  }
+  std::erase_if(refused_, [&wanted](const auto& entry) { return !wanted.contains(entry.first); });
+  return ending;
 }
 
 }  // namespace millrace::warehouse_loader

@@ -1,7 +1,9 @@
 #include "libs/warehouses/postgres/connection.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,8 +66,20 @@ Fault FaultOf(std::string_view sqlstate) {
 
 }  // namespace
 
+Connection::Socket::Socket(PGconn* connection)
+    : fd_(fcntl(PQsocket(connection), F_DUPFD_CLOEXEC, 0)) {}
+
+Connection::Socket::~Socket() {
+  if (fd_ >= 0) close(fd_);
+}
+
+void Connection::Socket::ShutDown() const {
+  if (fd_ >= 0) shutdown(fd_, SHUT_RDWR);
+}
+
 StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& options,
-                                                       const http::OutboundGuard& guard) {
+                                                       const http::OutboundGuard& guard,
+                                                       const std::stop_token& cancel) {
   const std::string where = fmt::format("PostgreSQL {}:{}, database {}, user {}", options.host,
                                         options.port, options.database, options.user);
   const auto pinned = PinHosts(options.host, options.port, guard);
@@ -90,6 +104,10 @@ StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& opt
   if (!certificate.path().empty()) set("sslcert", certificate.path().c_str());
   if (!key.path().empty()) set("sslkey", key.path().c_str());
   set("connect_timeout", "10");
+  // A server that vanished while we wait for its answer, or take its data.
+  set("keepalives_idle", "20");
+  set("keepalives_interval", "10");
+  set("keepalives_count", "3");
   set("tcp_user_timeout", "60000");
   set("client_encoding", "UTF8");
   set("application_name", "millrace-warehouse-loader");
@@ -97,6 +115,7 @@ StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& opt
   set("options",
       "-c timezone=UTC -c datestyle=ISO -c standard_conforming_strings=on -c lock_timeout=60000 "
       "-c client_min_messages=error -c idle_in_transaction_session_timeout=60000 "
+      "-c statement_timeout=1800000 "
       "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3");
   set(nullptr, nullptr);
   std::unique_ptr<PGconn, Finish> connection(PQconnectdbParams(names.data(), values.data(), 0));
@@ -106,7 +125,7 @@ StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& opt
                  Clean(PQerrorMessage(connection.get()), options.password));
   }
   return std::unique_ptr<Connection>(
-      new Connection(std::move(connection), where, options.password));
+      new Connection(std::move(connection), where, options.password, cancel));
 }
 
 Failure Connection::Check(const Result& result) const {

@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,12 +46,17 @@ struct Failure {
 
 using Rows = std::vector<std::vector<std::string>>;
 
-/// One connection by libpq. Messages name host, database and user, never the password. One thread.
+/// One connection by libpq. Messages name host, database and user, never the password. One thread;
+/// once `cancel` is requested, from any thread, what it waits for fails, and all that comes after;
+/// opening takes 10 s at most for each address.
+/// A server that has vanished is noticed within a minute, and one that does not get on with a
+/// statement after half an hour.
 class Connection {
  public:
   /// Connects to no address that `guard` refuses; kFailedPrecondition then, with the setting.
   static StatusOr<std::unique_ptr<Connection>> Open(const ConnectOptions& options,
-                                                    const http::OutboundGuard& guard);
+                                                    const http::OutboundGuard& guard,
+                                                    const std::stop_token& cancel = {});
 
   Failure Run(const std::string& sql);
   /// `parameters` as text; null pointers are NULL. `rows` may be null.
@@ -67,15 +73,38 @@ class Connection {
   };
   using Result = std::unique_ptr<PGresult, Clear>;
 
-  Connection(std::unique_ptr<PGconn, Finish> connection, std::string where, std::string password)
+  /// A descriptor of our own for a connection's socket: libpq closes its own when it likes.
+  class Socket {
+   public:
+    explicit Socket(PGconn* connection);
+    ~Socket();
+    Socket(const Socket&) = delete;
+    Socket& operator=(const Socket&) = delete;
+    /// Ends the traffic: whoever waits for it gets an error.
+    void ShutDown() const;
+
+   private:
+    const int fd_;
+  };
+  struct ShutDown {
+    const Socket& socket;
+    void operator()() const { socket.ShutDown(); }
+  };
+
+  Connection(std::unique_ptr<PGconn, Finish> connection, std::string where, std::string password,
+             const std::stop_token& cancel)
       : connection_(std::move(connection)),
         where_(std::move(where)),
-        password_(std::move(password)) {}
+        password_(std::move(password)),
+        socket_(connection_.get()),
+        on_cancel_(cancel, ShutDown{socket_}) {}
   Failure Check(const Result& result) const;
 
   std::unique_ptr<PGconn, Finish> connection_;
   const std::string where_;
   const std::string password_;
+  const Socket socket_;
+  const std::stop_callback<ShutDown> on_cancel_;
 };
 
 /// `values` as the text of a PostgreSQL array.

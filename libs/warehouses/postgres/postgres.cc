@@ -15,10 +15,10 @@ class PostgresWarehouse final : public warehouse::Warehouse {
   explicit PostgresWarehouse(http::OutboundGuard guard) : guard_(std::move(guard)) {}
   std::string_view type() const override { return "POSTGRES"; }
   const warehouse::Dialect& dialect() const override { return dialect_; }
-  StatusOr<std::unique_ptr<warehouse::Session>> Connect(
-      const destination::Config& config) const override {
+  StatusOr<std::unique_ptr<warehouse::Session>> Connect(const destination::Config& config,
+                                                        std::stop_token cancel) const override {
     MR_ASSIGN_OR_RETURN(const ConnectOptions options, OptionsOf(config));
-    MR_ASSIGN_OR_RETURN(auto connection, Connection::Open(options, guard_));
+    MR_ASSIGN_OR_RETURN(auto connection, Connection::Open(options, guard_, cancel));
     auto session = std::make_unique<PostgresSession>(std::move(connection), options.name_space);
     MR_RETURN_IF_ERROR(session->Prepare());
     return session;
