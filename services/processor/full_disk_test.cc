@@ -1,11 +1,13 @@
 #include <catch2/catch.hpp>
 #include <sys/mount.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "services/processor/processor_fixture.h"
 
@@ -38,13 +40,27 @@ class SmallDisk {
 
 constexpr int kAtOnce = 2000;
 
-/// Sends until the processor has met the full disk; how many events that took.
+/// Sends until the processor has met the full disk.
 void SendUntilItFails(Fixture& f) {
   const std::string metric = "millrace_processor_failures_total";
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  for (int i = 0; f.metrics.Render().find("\n" + metric + " ") == std::string::npos; ++i) {
-    REQUIRE(std::chrono::steady_clock::now() < deadline);
+  const auto failed = [&] {
+    return f.metrics.Render().find("\n" + metric + " ") != std::string::npos;
+  };
+  const auto moved = [&f] {
+    int64_t offsets = 0;
+    const std::string ingest(event_log::kIngestTopic);
+    for (const auto& offset : *f.log->Committed("processor", ingest)) {
+      offsets += std::max<int64_t>(0, offset.offset);
+    }
+    return offsets == f.sent;
+  };
+  for (int i = 0; !failed(); ++i) {
     f.SendMany("lonely", i * kAtOnce, kAtOnce);
+    while (!moved() && !failed()) {
+      REQUIRE(std::chrono::steady_clock::now() < deadline);
+      std::this_thread::yield();
+    }
   }
 }
 

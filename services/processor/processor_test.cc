@@ -111,6 +111,7 @@ TEST_CASE("A record that stands for many refused events is counted as many", "[p
   meta.set_rejected_reason("1003 events of one request were refused");
   meta.set_rejected_count(1003);
   f.Append("nobody", meta, R"({"refused":1003,"reasons":{},"samples":[]})");
+  f.sent += 1002;
   f.Send("s1", "bad", "", "event is too deep");
   const Counts counts = f.WaitUntilCounted();
   f.Stop();
