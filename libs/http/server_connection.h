@@ -80,7 +80,8 @@ class Loop : public std::enable_shared_from_this<Loop> {
  private:
   void Accept();
   void Take(boost::asio::ip::tcp::socket socket);
-  bool Full(int descriptor) const;
+  bool Full(boost::asio::ip::tcp::socket& socket) const;
+  void TakeLowerDescriptor(boost::asio::ip::tcp::socket& socket);
   bool MakeRoom();
   void NoteRefused();
   void Sweep();
@@ -124,7 +125,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void CloseWhenIdle();
   void Close();
   /// How dear the connection is, for making room: 0 idle, 1 it sends the head of a request, 2 a
-  /// body; -1: a request of it is being answered.
+  /// body; 3 any of these since a moment ago only, as a client that has just come and whose request
+  /// is on its way; -1: a request of it is being answered.
   int Rank() const;
   /// Since when it is in that state.
   SteadyTime since() const { return since_; }

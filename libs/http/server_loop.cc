@@ -1,4 +1,6 @@
 #include <boost/asio/post.hpp>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <climits>
@@ -104,10 +106,10 @@ void Loop::Accept() {
   acceptor_.async_accept([this](boost::system::error_code error, tcp::socket socket) {
     if (!acceptor_.is_open()) return;
     if (error && error != asio::error::connection_aborted) {
-      // Out of descriptors, most likely: tried again at the next sweep.
+      // Out of descriptors, most likely: without room tried again at the next sweep.
       shared_->accept_failures.fetch_add(1, std::memory_order_relaxed);
       NoteRefused();
-      MakeRoom();
+      if (MakeRoom()) return Accept();
       accept_paused_ = true;
       return;
     }
@@ -128,7 +130,8 @@ void Loop::Take(tcp::socket socket) {
   if (!error) socket.set_option(tcp::no_delay(true), error);
   if (error) return;
   UpdateNow();
-  if (Full(socket.native_handle()) && !MakeRoom()) {
+  const bool full = Full(socket);
+  if (full && !MakeRoom()) {
     shared_->refused.fetch_add(1, std::memory_order_relaxed);
     NoteRefused();
     constexpr std::string_view kFull =
@@ -137,6 +140,7 @@ void Loop::Take(tcp::socket socket) {
     socket.write_some(asio::buffer(kFull.data(), kFull.size()), error);
     return;
   }
+  if (full) TakeLowerDescriptor(socket);
   auto connection =
       std::make_shared<Connection>(shared_from_this(), std::move(socket), address.to_string());
   connections_.insert(connection);
@@ -144,10 +148,27 @@ void Loop::Take(tcp::socket socket) {
 }
 
 // Descriptors are given out from the lowest free one, so a high one says that few are left.
-bool Loop::Full(int descriptor) const {
+bool Loop::Full(tcp::socket& socket) const {
   const ServerOptions& options = shared_->options;
+  const int descriptor = socket.native_handle();
   return shared_->connections.load(std::memory_order_relaxed) >= options.max_connections ||
          (options.first_reserved_descriptor > 0 && descriptor >= options.first_reserved_descriptor);
+}
+
+// One of those that were made free: with the high one it came with, a connection would stay in the
+// part that is kept for others.
+void Loop::TakeLowerDescriptor(tcp::socket& socket) {
+  const int low = fcntl(socket.native_handle(), F_DUPFD_CLOEXEC, 0);
+  if (low < 0) return;
+  tcp::socket lower(io_);
+  boost::system::error_code error;
+  lower.assign(acceptor_.local_endpoint(error).protocol(), low, error);
+  if (error) {
+    close(low);
+    return;
+  }
+  lower.non_blocking(true, error);
+  socket = std::move(lower);
 }
 
 // Closes some of the connections that can best be spared, the oldest first: a share of them, so
