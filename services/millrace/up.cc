@@ -1,5 +1,6 @@
 #include "services/millrace/up.h"
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 #include "libs/destination/catalogue_functions.h"
 #include "libs/destination/script_mapper.h"
 #include "libs/http/server.h"
+#include "libs/pipeline/share_watch.h"
 #include "libs/script/worker_pool.h"
 #include "libs/service/lag_reporter.h"
 #include "libs/service/metrics_page.h"
@@ -40,6 +42,16 @@ bool Runs(const ProcessSettings& settings, std::string_view service) {
   if (settings.services().empty()) return true;
   const std::string list = "," + settings.services() + ",";
   return list.find("," + std::string(service) + ",") != std::string::npos;
+}
+
+/// Whether a destination of the source is to refuse events while its share of the log is used up.
+bool Refuses(const pipeline::ShareWatch& shares, const gateway::SourceEntry& source) {
+  const auto now = shares.Current();
+  return std::any_of(source.destinations.begin(), source.destinations.end(),
+                     [&](const std::string& destination) {
+                       const pipeline::DestinationShare* share = now->Find(destination);
+                       return share != nullptr && share->refuse_sources;
+                     });
 }
 
 http::Handler Mount(gateway::Gateway& gateway, control_plane::ControlPlane& control_plane,
@@ -111,14 +123,18 @@ Status Run(const ProcessSettings& given) {
                                                  .transformers = transformers.get(),
                                                  .transformation = settings.transformation()}));
   MR_RETURN_IF_ERROR(service::EnsureSharedTopics(*log, settings.event_log()));
+  pipeline::ShareWatch shares({}, *log, control_plane->config(), metrics);
   MR_ASSIGN_OR_RETURN(
       const auto gateway,
-      gateway::Gateway::Create(settings.gateway(),
-                               {.log = *log,
-                                .config = control_plane->config(),
-                                .metrics = metrics,
-                                .instance = service::InstanceName(settings),
-                                .whole_appends = settings.event_log().backend() != "kafka"}));
+      gateway::Gateway::Create(
+          settings.gateway(),
+          {.log = *log,
+           .config = control_plane->config(),
+           .metrics = metrics,
+           .refuses =
+               [&shares](const gateway::SourceEntry& source) { return Refuses(shares, source); },
+           .instance = service::InstanceName(settings),
+           .whole_appends = settings.event_log().backend() != "kafka"}));
   script::ScriptSettings script_settings;
   if (settings.script_workers() > 0) {
     script_settings.workers = static_cast<int>(settings.script_workers());
@@ -150,6 +166,7 @@ Status Run(const ProcessSettings& given) {
                                               .read_config = destination::ConfigsOf(catalogue)}));
 
   MR_RETURN_IF_ERROR(control_plane->Start());
+  shares.Start();
   if (Runs(settings, "processor")) MR_RETURN_IF_ERROR(processor->Start());
   if (Runs(settings, "router")) MR_RETURN_IF_ERROR(router->Start());
   if (Runs(settings, "warehouse-loader")) MR_RETURN_IF_ERROR(loader->Start());
@@ -177,6 +194,7 @@ Status Run(const ProcessSettings& given) {
   if (Runs(settings, "warehouse-loader")) loader->Stop(kDrain);
   control_plane->Stop();
   lag.Stop();
+  shares.Stop();
   log::Info("stopped");
   return OkStatus();
 }
