@@ -74,7 +74,11 @@ class RawSink:
             name, _, value = line.partition(b":")
             names.append(name.decode("latin-1").lower())
             values[names[-1]] = value.strip().decode("latin-1")
-        length = int(values.get("content-length", "0"))
+        length = values.get("content-length", "0")
+        if not length.isdigit():
+            self.fault("content-length", length)
+            return end + 4
+        length = int(length)
         if len(stream) < end + 4 + length:
             return None
         body = bytes(stream[end + 4:end + 4 + length])
@@ -139,7 +143,7 @@ def workspace(home, other):
 def variants(home, other):
     """Events as JSON texts: some are spelt as no JSON library writes them."""
     second = "POST /smuggled HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
-    urls = [other, other + "/smuggled", home + "@" + other[7:], home + ".evil", home + "/smuggled", "//" + other[7:],
+    urls = [other, other + "/elsewhere", home + "@" + other[7:], home + ".evil", home + "/elsewhere", "//" + other[7:],
             home + "\\\\@" + other[7:], "http://x@" + other[7:], other.replace("127", "0177"), other + "#" + home,
             other + "?x=1 HTTP/1.1\\r\\nX: y", other.upper(), "file:///etc/passwd", home + "/%0d%0aX:%20y"]
     headers = ["Transfer-Encoding: chunked", "transfer-encoding: identity", "Transfer-Encoding: \\tchunked",
