@@ -61,7 +61,7 @@ class CountingSink(Sink):
             self.counts.append((path, event["userId"], event["messageId"], event["properties"].get("count"),
                                 event["context"].get("tagged") and event["context"].get("source") == "app" and
                                 "text" in event["properties"] and "label" not in event["properties"]))
-        super()._take(path, body)
+        return super()._take(path, body)
 
 
 def fate(properties):

@@ -48,7 +48,7 @@ class VersionSink(Sink):
         event = json.loads(body)
         with self.changed:
             self.versions.append((event["messageId"], event["properties"].get("version"), time.time()))
-        super()._take(path, body)
+        return super()._take(path, body)
 
 
 class Publisher:
