@@ -64,7 +64,7 @@ Status LocalConsumer::Subscribe(std::vector<std::string> topics) {
   }
   topics_ = std::move(topics);
   if (group_ == nullptr) {
-    group_ = &log_.GroupNamed(options_.group);
+    group_ = &log_.groups().Named(options_.group);
     group_->members.push_back(this);
   }
   log_.Reassign(*group_);
@@ -207,7 +207,7 @@ void LocalConsumer::TakeOver(MutexLock& lock) {
       const PartitionKey key{topic->id, p};
       if (!target_.contains(key) || group_->owners.contains(key)) continue;
       group_->owners[key] = this;
-      const event_log::local::Commit from = LocalLog::CommittedBy(*group_, key);
+      const event_log::local::Commit from = Groups::Committed(*group_, key);
       auto position = std::make_unique<Position>();
       position->topic = topic;
       position->partition = p;

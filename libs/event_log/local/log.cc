@@ -42,6 +42,10 @@ int32_t PartitionOf(const Topic& topic, const Record& record, uint32_t keyless) 
 
 }  // namespace
 
+void LocalLog::Reassign(Group& group) {
+  groups_.Reassign(group, [this](const std::string& name) { return FindTopic(name); });
+}
+
 LocalLog::LocalLog(const LocalLogOptions& options)
     : options_(options), disk_(std::numeric_limits<int64_t>::max()) {}
 
@@ -280,11 +284,6 @@ Status LocalLog::CommitOffsets(LocalConsumer& consumer, std::vector<OffsetChange
   Batch& batch = OpenBatch(0);
   for (OffsetChange& offset : offsets) batch.offsets.push_back(std::move(offset));
   return Await(lock, false);
-}
-
-Commit LocalLog::CommittedBy(const Group& group, PartitionKey key) {
-  const auto found = group.committed.find(key);
-  return found == group.committed.end() ? Commit{} : found->second;
 }
 
 StatusOr<std::unique_ptr<Appender>> LocalLog::NewAppender() {

@@ -13,6 +13,7 @@
 #include "libs/base/mutex.h"
 #include "libs/base/string_map.h"
 #include "libs/event_log/local/format.h"
+#include "libs/event_log/local/groups.h"
 #include "libs/event_log/local/local_log.h"
 #include "libs/event_log/local/state.h"
 
@@ -60,9 +61,7 @@ class LocalLog final : public EventLog {
 
   // With mu() held.
   std::shared_ptr<Topic> FindTopic(std::string_view name) const;
-  Group& GroupNamed(const std::string& name);
-  /// What the group committed; offset -1: nothing.
-  static Commit CommittedBy(const Group& group, PartitionKey key);
+  Groups& groups() { return groups_; }
   /// Deals the topics' partitions out among the members anew and tells them.
   void Reassign(Group& group);
   Segment* FindSegment(uint32_t id);
@@ -151,7 +150,7 @@ class LocalLog final : public EventLog {
 
   StringMap<std::shared_ptr<Topic>> topics_;
   std::map<uint32_t, std::shared_ptr<Topic>> topics_by_id_;
-  std::map<std::string, std::unique_ptr<Group>> groups_;
+  Groups groups_;
   std::map<std::string, uint64_t> producers_;  // generation of each transactional id
   uint32_t next_topic_id_ = 1;
 

@@ -17,12 +17,7 @@ constexpr uint64_t kWorthLeaving = 4 << 20;
 
 void LocalLog::FreeRead(Topic& topic, int32_t number) {
   if (topic.readers.empty()) return;
-  const PartitionKey key{topic.id, number};
-  int64_t read = std::numeric_limits<int64_t>::max();
-  for (const std::string& name : topic.readers) {
-    const auto group = groups_.find(name);
-    read = std::min(read, group == groups_.end() ? -1 : CommittedBy(*group->second, key).offset);
-  }
+  const int64_t read = groups_.ReadByAll(topic.readers, {topic.id, number});
   Partition& partition = topic.partitions[static_cast<size_t>(number)];
   while (!partition.index.empty() && partition.index.front().end() <= read) {
     DropFront(topic, partition);
@@ -46,20 +41,12 @@ void LocalLog::FreeOld() {
 /// A group that does not read a topic any more (it was renamed, say) leaves its offsets behind.
 void LocalLog::ForgetStrangers() {
   MutexLock lock(mu_);
-  for (const auto& [name, group] : groups_) {
-    if (!group->members.empty()) continue;
-    std::erase_if(group->committed, [&, &of = name](const auto& commit) {
-      const auto topic = topics_by_id_.find(commit.first.first);
-      if (topic == topics_by_id_.end()) return true;
-      if (!topic->second->declared || std::ranges::count(topic->second->readers, of) > 0) {
-        return false;
-      }
-      const auto number = static_cast<size_t>(commit.first.second);
-      return commit.second.offset < topic->second->partitions[number].begin;
-    });
-  }
-  std::erase_if(groups_, [](const auto& group) {
-    return group.second->members.empty() && group.second->committed.empty();
+  groups_.ForgetWhere([&](const std::string& group, PartitionKey key, const Commit& commit) {
+    const auto found = topics_by_id_.find(key.first);
+    if (found == topics_by_id_.end()) return true;
+    const Topic& topic = *found->second;
+    if (!topic.declared || std::ranges::count(topic.readers, group) > 0) return false;
+    return commit.offset < topic.partitions[static_cast<size_t>(key.second)].begin;
   });
 }
 

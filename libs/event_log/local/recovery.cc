@@ -232,15 +232,15 @@ void LocalLog::ApplyOp(const Segment& segment, uint64_t frame_position, const fo
     case format::OpKind::kOffset:
       // Older versions noted with -1 that a group reads.
       if (known && op.offset >= 0) {
-        GroupNamed(std::string(op.name)).committed[{op.topic_id, op.partition}] = {
-            op.offset, std::string(op.text)};
+        groups_.SetCommitted(std::string(op.name), {op.topic_id, op.partition},
+                             {op.offset, std::string(op.text)});
       }
       return;
     case format::OpKind::kCheckpoint:
       // Topics named below keep their records; the others were deleted.
       next_topic_id_ = std::max(next_topic_id_, op.count);
       for (const auto& [id, known_topic] : topics_by_id_) known_topic->deleted = true;
-      groups_.clear();
+      groups_.Clear();
       return;
     case format::OpKind::kBounds:
       if (known) {
@@ -261,15 +261,13 @@ void LocalLog::FinishRecovery() {
     ForgetTopic(*topic);
     if (successor != nullptr && successor != topic) topics_[successor->name] = successor;
   }
-  for (const auto& [name, group] : groups_) {
-    for (const auto& [key, commit] : group->committed) {
-      const auto topic = topics_by_id_.find(key.first);
-      if (topic == topics_by_id_.end()) continue;
-      // Offsets that a group has read are never given out again.
-      Partition& partition = topic->second->partitions[static_cast<size_t>(key.second)];
-      partition.end = std::max(partition.end, commit.offset);
-    }
-  }
+  groups_.ForEachCommit([this](const std::string&, PartitionKey key, const Commit& commit) {
+    const auto topic = topics_by_id_.find(key.first);
+    if (topic == topics_by_id_.end()) return;
+    // Offsets that a group has read are never given out again.
+    Partition& partition = topic->second->partitions[static_cast<size_t>(key.second)];
+    partition.end = std::max(partition.end, commit.offset);
+  });
   for (const auto& [id, topic] : topics_by_id_) {
     for (Partition& partition : topic->partitions) {
       TrimBefore(*topic, partition, partition.begin);

@@ -214,16 +214,14 @@ void LocalLog::BuildCheckpoint() {
                              .end = topic->partitions[p].end});
     }
   }
-  for (const auto& [name, group] : groups_) {
-    for (const auto& [key, commit] : group->committed) {
-      format::PutOp(frame_, {.kind = format::OpKind::kOffset,
-                             .topic_id = key.first,
-                             .partition = key.second,
-                             .offset = commit.offset,
-                             .name = name,
-                             .text = commit.metadata});
-    }
-  }
+  groups_.ForEachCommit([this](const std::string& group, PartitionKey key, const Commit& commit) {
+    format::PutOp(frame_, {.kind = format::OpKind::kOffset,
+                           .topic_id = key.first,
+                           .partition = key.second,
+                           .offset = commit.offset,
+                           .name = group,
+                           .text = commit.metadata});
+  });
   checkpoint_bytes_ = frame_.size();
 }
 

@@ -81,12 +81,10 @@ StatusOr<std::vector<CommittedOffset>> LocalLog::Committed(const std::string& gr
   MutexLock lock(mu_);
   const std::shared_ptr<Topic> found = FindTopic(topic);
   if (found == nullptr) return NoSuchTopic(topic);
-  const auto of_group = groups_.find(group);
   std::vector<CommittedOffset> offsets;
   for (int32_t p = 0; p < static_cast<int32_t>(found->partitions.size()); ++p) {
     CommittedOffset& offset = offsets.emplace_back(CommittedOffset{{topic, p}, -1, ""});
-    if (of_group == groups_.end()) continue;
-    const Commit commit = CommittedBy(*of_group->second, {found->id, p});
+    const Commit commit = groups_.Committed(group, {found->id, p});
     offset.offset = commit.offset;
     offset.metadata = commit.metadata;
   }
@@ -124,7 +122,7 @@ void LocalLog::ApplyTopic(const TopicChange& change) {
     for (size_t p = 0; p < topic.partitions.size(); ++p) FreeRead(topic, static_cast<int32_t>(p));
   }
   if (!made && !change.deleted) return;
-  for (const auto& [name, group] : groups_) Reassign(*group);
+  groups_.ReassignAll([this](const std::string& name) { return FindTopic(name); });
 }
 
 void LocalLog::AddToIndex(Topic& topic, Partition& partition, const IndexEntry& entry) {
@@ -162,9 +160,7 @@ void LocalLog::ForgetTopic(Topic& topic) {
     while (!partition.index.empty()) DropFront(topic, partition);
     partition.begin = partition.end;
   }
-  for (const auto& [name, group] : groups_) {
-    std::erase_if(group->committed, [&](const auto& c) { return c.first.first == topic.id; });
-  }
+  groups_.ForgetTopic(topic.id);
   topics_by_id_.erase(topic.id);
   topics_.erase(topic.name);
 }

@@ -203,7 +203,7 @@ void LocalLog::Apply(const Batch& batch, bool with_records) {
     if (change.with_records && !with_records) continue;
     const auto topic = topics_by_id_.find(change.key.first);
     if (topic == topics_by_id_.end()) continue;
-    GroupNamed(change.group).committed[change.key] = change.commit;
+    groups_.SetCommitted(change.group, change.key, change.commit);
     FreeRead(*topic->second, change.key.second);
   }
   for (const TrimChange& change : batch.trims) {
@@ -213,42 +213,6 @@ void LocalLog::Apply(const Batch& batch, bool with_records) {
   }
   for (const TopicChange& change : batch.topics) ApplyTopic(change);
   maintenance_due_ |= !batch.trims.empty() || !batch.topics.empty();
-}
-
-Group& LocalLog::GroupNamed(const std::string& name) {
-  std::unique_ptr<Group>& group = groups_[name];
-  if (group == nullptr) {
-    group = std::make_unique<Group>();
-    group->name = name;
-  }
-  return *group;
-}
-
-void LocalLog::Reassign(Group& group) {
-  std::ranges::stable_sort(group.members, {}, [](const LocalConsumer* m) { return m->instance(); });
-  std::map<LocalConsumer*, std::set<PartitionKey>> targets;
-  std::set<std::string> names;
-  for (LocalConsumer* member : group.members) {
-    targets[member];
-    names.insert(member->topics().begin(), member->topics().end());
-  }
-  for (const std::string& name : names) {
-    const std::shared_ptr<Topic> topic = FindTopic(name);
-    if (topic == nullptr) continue;
-    std::vector<LocalConsumer*> readers;
-    for (LocalConsumer* member : group.members) {
-      if (std::ranges::count(member->topics(), name) > 0) readers.push_back(member);
-    }
-    const size_t partitions = topic->partitions.size();
-    const size_t members = readers.size();
-    for (size_t p = 0, m = 0; m < members; ++m) {
-      const size_t share = partitions / members + (m < partitions % members ? 1 : 0);
-      for (size_t i = 0; i < share; ++i, ++p) {
-        targets[readers[m]].insert({topic->id, static_cast<int32_t>(p)});
-      }
-    }
-  }
-  for (auto& [member, target] : targets) member->SetTarget(std::move(target));
 }
 
 }  // namespace millrace::event_log::local
