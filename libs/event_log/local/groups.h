@@ -52,8 +52,8 @@ class Groups {
     }
   }
 
-  /// Deals the partitions of the topics that members subscribe to out among them anew, by range, and
-  /// tells them. `find(name)` is the topic or null.
+  /// Deals the partitions of the topics that members subscribe to out among them anew, by range,
+  /// and tells them. `find(name)` is the topic or null.
   template <typename Find>
   void Reassign(Group& group, Find find) {
     std::map<std::string, std::shared_ptr<Topic>> topics;

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "libs/base/hash.h"
 #include "libs/event_log/local/consumer.h"
@@ -47,7 +46,8 @@ void LocalLog::Reassign(Group& group) {
 }
 
 LocalLog::LocalLog(const LocalLogOptions& options)
-    : options_(options), disk_(std::numeric_limits<int64_t>::max()) {}
+    : options_(options),
+      quota_({options.quota_bytes, options.segment_bytes, options.reserve_bytes.value_or(0)}) {}
 
 LocalLog::~LocalLog() {
   if (writer_.joinable()) {
@@ -174,7 +174,7 @@ void LocalLog::Append(std::span<const TopicRecord> records, Done done, AppenderS
   if (status.ok() && bytes > options_.max_transaction_bytes) {
     status = TooLarge(bytes, StatusCode::kInvalidArgument);
   }
-  if (status.ok() && Full(room)) status = QuotaReached();
+  if (status.ok() && quota_.Full(room)) status = quota_.Refusal();
   if (status.ok() && in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {
     status = Error(StatusCode::kResourceExhausted, "{} bytes wait to be written", in_flight_);
   }
@@ -256,11 +256,11 @@ Status LocalLog::CommitTransaction(const std::string& id, uint64_t generation,
   const bool closes = std::ranges::all_of(
       blocks, [this](const StagedBlock& block) { return Closes(*block.topic); });
   const Room room = closes ? Room::kClosing : Room::kOnward;
-  if (bytes > 0 && Full(room)) {
+  if (bytes > 0 && quota_.Full(room)) {
     // A smaller one may have room in what is kept for it.
     const bool large = bytes > options_.segment_bytes / 4;
     return MakeStatus(large ? StatusCode::kResourceExhausted : StatusCode::kUnavailable,
-                      Message(QuotaReached()));
+                      Message(quota_.Refusal()));
   }
   if (in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {
     return Error(StatusCode::kUnavailable, "{} bytes wait to be written", in_flight_);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -15,6 +14,7 @@
 #include "libs/event_log/local/format.h"
 #include "libs/event_log/local/groups.h"
 #include "libs/event_log/local/local_log.h"
+#include "libs/event_log/local/quota.h"
 #include "libs/event_log/local/state.h"
 
 namespace millrace::event_log::local {
@@ -108,15 +108,9 @@ class LocalLog final : public EventLog {
   Status Grow(Segment& segment, uint64_t bytes, Room room);
   /// Asks the disk; `besides` is that of a file which is no segment yet.
   void MeasureDisk(uint64_t besides);
-  uint64_t LimitOf(Room room) const;
   uint64_t SegmentLimit() const;
   uint64_t InUse() const;
   uint64_t DiskUsed() const;
-  // With mu_ held.
-  bool Full(Room room) const { return room != Room::kAny && full_[static_cast<size_t>(room)]; }
-  bool Pressed() const { return full_[0]; }  // the others are full only if this one is
-  Status QuotaReached() const;
-  void NoteFull();
   void NoteRoom();
   void BuildCheckpoint();
   void AbandonActive();
@@ -159,8 +153,7 @@ class LocalLog final : public EventLog {
   std::vector<std::string> spare_buffers_;
   uint64_t next_batch_ = 1;
   size_t in_flight_ = 0;
-  std::array<bool, kLimitedRooms> full_{};  // by Room: refused until something is freed
-  uint64_t disk_ = 0;                       // bytes that the log has or could have of the disk
+  Quota quota_;
   bool stop_ = false;
   bool writer_waits_ = false;
   // The writer's own.

@@ -74,7 +74,6 @@ void LocalLog::Maintain(Why why) {
     MutexLock lock(mu_);
     free_.clear();
   }
-  MutexLock lock(mu_);
   NoteRoom();
 }
 

@@ -12,11 +12,6 @@ namespace {
 
 constexpr uint64_t kFirstGrowth = 256 << 10;  // an idle log stays small
 constexpr uint64_t kGrowth = 4 << 20;
-// What is kept of the quota for each further Room is a part of it, between so many segments.
-constexpr uint64_t kOnwardOfQuota = 16;
-constexpr uint64_t kClosingOfQuota = 32;
-constexpr uint64_t kLeastSegments = 2;
-constexpr uint64_t kMostSegments = 8;
 // A file is at least so many times as long as what it begins with, unless that is very long.
 constexpr uint64_t kCheckpointsOfSegment = 16;
 constexpr uint64_t kMostOfSegments = 4;
@@ -41,58 +36,15 @@ uint64_t LocalLog::InUse() const {
   return bytes;
 }
 
-/// A part of the quota is not for new events, and a part of the disk not for the log.
-uint64_t LocalLog::LimitOf(Room room) const {
-  const auto part = [this](uint64_t of_quota) {
-    return std::clamp(options_.quota_bytes / of_quota, kLeastSegments * options_.segment_bytes,
-                      kMostSegments * options_.segment_bytes);
-  };
-  uint64_t kept = 0;
-  uint64_t left_free = 0;
-  if (room <= Room::kClosing) left_free = *options_.reserve_bytes / 4;
-  if (room <= Room::kOnward) {
-    kept += part(kClosingOfQuota);
-    left_free = *options_.reserve_bytes / 2;
-  }
-  if (room == Room::kNew) {
-    kept += part(kOnwardOfQuota);
-    left_free = *options_.reserve_bytes;
-  }
-  return std::min(options_.quota_bytes - std::min(options_.quota_bytes, kept),
-                  disk_ - std::min(disk_, left_free));
-}
-
 void LocalLog::MeasureDisk(uint64_t besides) {
   const uint64_t free = options_.io->FreeBytes(options_.path);
   MutexLock lock(mu_);
-  disk_ = DiskUsed() + besides + free;
-}
-
-Status LocalLog::QuotaReached() const {
-  const uint64_t left = *options_.reserve_bytes;
-  if (disk_ < options_.quota_bytes + left) {
-    return Error(StatusCode::kResourceExhausted,
-                 "the disk has room for {} bytes of the log; {} are left free for others",
-                 disk_ - std::min(disk_, left), left);
-  }
-  return Error(StatusCode::kResourceExhausted, "the log holds its quota of {} bytes",
-               options_.quota_bytes);
-}
-
-/// Writes that may go far take the disk past the limit of those that may not, which are told here.
-void LocalLog::NoteFull() {
-  for (size_t room = 0; room < full_.size(); ++room) {
-    if (full_[room] || InUse() <= LimitOf(static_cast<Room>(room))) continue;
-    full_[room] = true;
-    log::Warning("local log: {} of {} bytes are in use: {}", InUse(), options_.quota_bytes,
-                 room == 0 ? "no new events are taken" : "events wait where they are");
-  }
+  quota_.SetDisk(DiskUsed() + besides + free);
 }
 
 void LocalLog::NoteRoom() {
-  for (size_t room = 0; room < full_.size(); ++room) {
-    if (InUse() + kFirstGrowth <= LimitOf(static_cast<Room>(room))) full_[room] = false;
-  }
+  MutexLock lock(mu_);
+  quota_.NoteRoom(InUse(), kFirstGrowth, disk_full_);
 }
 
 /// A log of many topics begins its files with much, and so makes them longer.
@@ -114,10 +66,8 @@ Status LocalLog::MakeRoom(size_t bytes, Room room) {
   status = make();
   if (status.code() == StatusCode::kResourceExhausted) {
     MutexLock lock(mu_);
-    if (!Full(room) && !disk_full_) log::Warning("local log: {}", Message(status));
-    for (size_t i = 0; i <= std::min(static_cast<size_t>(room), full_.size() - 1); ++i) {
-      full_[i] = true;
-    }
+    if (!quota_.Full(room) && !disk_full_) log::Warning("local log: {}", Message(status));
+    quota_.MarkFull(room);
   }
   return status;
 }
@@ -130,14 +80,14 @@ Status LocalLog::Grow(Segment& segment, uint64_t bytes, Room room) {
   uint64_t target =
       std::max(bytes, std::min<uint64_t>(segment.allocated + step, options_.segment_bytes));
   const auto over = [&] {
-    return DiskUsed() - (counted ? segment.allocated : 0) + target > LimitOf(room);
+    return DiskUsed() - (counted ? segment.allocated : 0) + target > quota_.LimitOf(room);
   };
   while (over() && !free_.empty()) {
     Remove(*free_.back());
     free_.pop_back();
   }
   if (over()) target = bytes;
-  if (over() && room != Room::kAny) return QuotaReached();
+  if (over() && room != Room::kAny) return quota_.Refusal();
   if (Status status = options_.io->Allocate(segment.fd, target); !status.ok()) {
     if (status.code() == StatusCode::kResourceExhausted && !disk_full_) {
       disk_full_ = true;

@@ -101,7 +101,7 @@ StatusOr<std::vector<std::string>> LocalLog::ListTopics() {
 
 StatusOr<LogUsage> LocalLog::Usage() {
   MutexLock lock(mu_);
-  LogUsage usage{std::min(options_.quota_bytes, disk_), InUse(), {}};
+  LogUsage usage{quota_.bytes(), InUse(), {}};
   usage.topics.reserve(topics_.size());
   for (const auto& [name, topic] : topics_) usage.topics.push_back({name, topic->live_bytes});
   std::ranges::sort(usage.topics, {}, &TopicUsage::topic);

@@ -39,7 +39,7 @@ void LocalLog::Run() {
       refused.swap(refused_);
     }
     if (batch.waiters.empty() && refused.empty()) {
-      Maintain(Pressed() ? Why::kPressed : Why::kIdle);
+      Maintain(quota_.Pressed() ? Why::kPressed : Why::kIdle);
       continue;
     }
     Work(std::move(batch), std::move(refused));
@@ -57,8 +57,8 @@ void LocalLog::Work(Batch batch, std::vector<std::pair<Waiter, Status>> refused)
   bool pressed = false;
   {
     MutexLock lock(mu_);
-    NoteFull();
-    pressed = Pressed();
+    quota_.NoteUse(InUse());
+    pressed = quota_.Pressed();
   }
   // Before the answers: once a commit is answered there is the room that it freed.
   if (pressed) Maintain(Why::kPressed);
@@ -100,7 +100,7 @@ Status LocalLog::Write(const Batch& batch, bool with_records) {
   }
   if (has_records) {
     MutexLock lock(mu_);
-    if (Full(batch.room)) return QuotaReached();
+    if (quota_.Full(batch.room)) return quota_.Refusal();
   }
   BuildFrame(batch, with_records);
   if (frame_.size() == format::kFrameHeaderBytes) return OkStatus();
