@@ -50,7 +50,8 @@ void SendUntilItFails(Fixture& f) {
   const auto moved = [&f] {
     int64_t offsets = 0;
     const std::string ingest(event_log::kIngestTopic);
-    for (const auto& offset : *f.log->Committed("processor", ingest)) {
+    const auto committed = f.log->Committed("processor", ingest);
+    for (const auto& offset : *committed) {
       offsets += std::max<int64_t>(0, offset.offset);
     }
     return offsets == f.sent;
