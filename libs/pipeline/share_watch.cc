@@ -84,7 +84,7 @@ void ShareWatch::Show(const ShareEvaluation& evaluation) {
   }
   std::erase_if(steps_, [&](const auto& shown) {
     if (evaluation.Find(shown.first) != nullptr) return false;
-    ShowBytes(shown.first, {});
+    metrics_.Remove({{"destination", shown.first}});
     return true;
   });
   WarnTogether(evaluation);

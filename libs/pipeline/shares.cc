@@ -10,6 +10,8 @@
 namespace millrace::pipeline {
 namespace {
 
+constexpr uint64_t kWithoutQuota = 10ull << 30;
+
 using Shares = std::map<std::string, DestinationShare, std::less<>>;
 
 uint64_t PartOf(uint64_t bytes, double part) {
@@ -19,7 +21,8 @@ uint64_t PartOf(uint64_t bytes, double part) {
 uint64_t LimitOf(const config::v1::Destination& destination, uint64_t quota,
                  const ShareOptions& options) {
   if (destination.share().max_bytes() > 0) return destination.share().max_bytes();
-  return quota > 0 ? PartOf(quota, options.default_fraction) : options.default_bytes;
+  if (options.default_bytes > 0) return options.default_bytes;
+  return quota > 0 ? quota / 4 : kWithoutQuota;
 }
 
 void AddUsage(const event_log::LogUsage& usage, Shares& shares) {

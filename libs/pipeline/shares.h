@@ -12,10 +12,9 @@
 namespace millrace::pipeline {
 
 struct ShareOptions {
-  /// Share of a destination that sets none: this part of the log's quota, ...
-  double default_fraction = 0.25;
-  /// ... or so much where the log has no quota of its own (Kafka).
-  uint64_t default_bytes = 10ull << 30;
+  /// Share of a destination that sets none. 0 = a quarter of the log's quota; 10 GiB where the log
+  /// has none of its own (Kafka).
+  uint64_t default_bytes = 0;
   /// All shares together may use this part of the quota; beyond it the largest gives up first.
   double together = 0.7;
   /// What gives up does so until it is this part of its limit, and what refuses goes on until then.

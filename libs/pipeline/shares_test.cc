@@ -143,6 +143,15 @@ TEST_CASE("a log without a quota has a size for each destination", "[shares]") {
   CHECK(evaluation.together_bytes == 0);
 }
 
+TEST_CASE("the default of the settings goes before a part of the quota", "[shares]") {
+  const event_log::LogUsage usage{kQuota, kQuota, {{"destination.a", 200}}};
+  const auto evaluation =
+      EvaluateShares(usage, WorkspaceOf({{"a"}, {"b", 0, 0, 500}}), {.default_bytes = 100});
+  CHECK(evaluation.Find("a")->limit_bytes == 100);
+  CHECK(GivenUp(evaluation, "a") == 110);
+  CHECK(evaluation.Find("b")->limit_bytes == 500);
+}
+
 TEST_CASE("topics of destinations that are not in the workspace count for none", "[shares]") {
   const event_log::LogUsage usage{kQuota, kQuota, {{"destination.gone", 900}}};
   const auto evaluation = EvaluateShares(usage, WorkspaceOf({{"a"}}), {});

@@ -1,5 +1,7 @@
 #include "libs/service/open_log.h"
 
+#include <algorithm>
+
 #include "libs/event_log/kafka/kafka_log.h"
 #include "libs/event_log/local/local_log.h"
 #include "libs/pipeline/topology.h"
@@ -60,6 +62,15 @@ Status EnsureSharedTopics(event_log::EventLog& log,
 int IngestPartitions(const settings::v1::EventLogSettings& settings) {
   if (settings.ingest_partitions() > 0) return settings.ingest_partitions();
   return settings.backend() == "kafka" ? 12 : 4;
+}
+
+pipeline::ShareOptions ShareOptionsOf(const settings::v1::EventLogSettings& settings) {
+  constexpr uint32_t kWhole = 100;
+  pipeline::ShareOptions options{.default_bytes = settings.shares().default_bytes()};
+  if (const uint32_t percent = settings.shares().together_percent(); percent > 0) {
+    options.together = std::min(percent, kWhole) / 100.0;
+  }
+  return options;
 }
 
 int DestinationPartitions(const settings::v1::EventLogSettings& settings) {

@@ -5,6 +5,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/event_log/event_log.h"
+#include "libs/pipeline/shares.h"
 #include "millrace/settings/v1/common.pb.h"
 
 namespace millrace::service {
@@ -24,5 +25,8 @@ Status EnsureSharedTopics(event_log::EventLog& log, const settings::v1::EventLog
 /// Partitions of new topics under these settings.
 int IngestPartitions(const settings::v1::EventLogSettings& settings);
 int DestinationPartitions(const settings::v1::EventLogSettings& settings);
+
+/// How much of the log destinations may use under these settings.
+pipeline::ShareOptions ShareOptionsOf(const settings::v1::EventLogSettings& settings);
 
 }  // namespace millrace::service

@@ -43,5 +43,17 @@ TEST_CASE("a full local log takes what its processor needs to start", "[open_log
   }
 }
 
+TEST_CASE("settings say how much of the log destinations may use", "[open_log]") {
+  settings::v1::EventLogSettings settings;
+  CHECK(ShareOptionsOf(settings).default_bytes == 0);
+  CHECK(ShareOptionsOf(settings).together == 0.7);
+  settings.mutable_shares()->set_default_bytes(123);
+  settings.mutable_shares()->set_together_percent(50);
+  CHECK(ShareOptionsOf(settings).default_bytes == 123);
+  CHECK(ShareOptionsOf(settings).together == 0.5);
+  settings.mutable_shares()->set_together_percent(1000);
+  CHECK(ShareOptionsOf(settings).together == 1.0);
+}
+
 }  // namespace
 }  // namespace millrace::service

@@ -143,16 +143,17 @@ Status Run(const ProcessSettings& given) {
   const auto& allowed = settings.router().allowed_networks();
   MR_ASSIGN_OR_RETURN(
       const auto router,
-      router::Router::Create(settings.router(),
-                             {.log = *log,
-                              .clock = SystemClock(),
-                              .metrics = metrics,
-                              .workspace = control_plane->config(),
-                              .types = {.find = destination::DefinitionsOf(catalogue),
-                                        .make_mapper = destination::MappersOf(catalogue, *scripts)},
-                              .make_transport = transports::HttpTransports(
-                                  {.allowed_networks = {allowed.begin(), allowed.end()}}),
-                              .destination_partitions = destination_partitions}));
+      router::Router::Create(
+          settings.router(),
+          {.log = *log,
+           .clock = SystemClock(),
+           .metrics = metrics,
+           .workspace = control_plane->config(),
+           .types = {.find = destination::DefinitionsOf(catalogue),
+                     .make_mapper = destination::MappersOf(catalogue, *scripts)},
+           .make_transport = transports::HttpTransports(
+               {.allowed_networks = {allowed.begin(), allowed.end()}, .metrics = &metrics}),
+           .destination_partitions = destination_partitions}));
 
   MR_ASSIGN_OR_RETURN(const auto guard, service::WarehouseGuard(settings));
   const auto warehouses = warehouses::All(guard);
@@ -171,6 +172,9 @@ Status Run(const ProcessSettings& given) {
   if (Runs(settings, "router")) MR_RETURN_IF_ERROR(router->Start());
   if (Runs(settings, "warehouse-loader")) MR_RETURN_IF_ERROR(loader->Start());
   MR_ASSIGN_OR_RETURN(const auto ingest, gateway::StartIngestServer(settings.gateway(), *gateway));
+  pipeline::ShareWatch shares(service::ShareOptionsOf(settings.event_log()), *log,
+                              control_plane->config(), metrics);
+  shares.Start();
   service::LagReporter lag({.log_folder = service::LocalLogFolder(settings.event_log(), data_dir)},
                            *log, metrics);
   lag.Start();

@@ -34,7 +34,8 @@ Status Run(service::Process& process) {
            .types = {.find = destination::DefinitionsOf(catalogue),
                      .make_mapper = destination::MappersOf(catalogue, *scripts)},
            .make_transport =
-               transports::HttpTransports({.allowed_networks = {allowed.begin(), allowed.end()}}),
+               transports::HttpTransports({.allowed_networks = {allowed.begin(), allowed.end()},
+                                           .metrics = &process.metrics()}),
            .instance = process.instance(),
            .destination_partitions = service::DestinationPartitions(log_settings)}));
   MR_RETURN_IF_ERROR(router->Start());

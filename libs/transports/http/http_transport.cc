@@ -11,6 +11,7 @@ StatusOr<std::unique_ptr<HttpTransport>> HttpTransport::Create(
   client_options.max_connections = 16'384;
   client_options.max_connections_per_host = 4'096;
   client_options.allowed_networks = options.allowed_networks;
+  client_options.metrics = options.metrics;
   MR_ASSIGN_OR_RETURN(auto client, http::Client::Create(client_options));
   return std::unique_ptr<HttpTransport>(new HttpTransport(std::move(client)));
 }

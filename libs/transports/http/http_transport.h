@@ -14,6 +14,7 @@ namespace millrace::transports {
 struct HttpTransportOptions {
   /// Networks (CIDR) that requests may go to although they are private or special.
   std::vector<std::string> allowed_networks;
+  telemetry::Metrics* metrics = nullptr;  // of the client; outlives the transport
 };
 
 /// Sends requests over pooled HTTP connections, through the outbound guard. As Transport says.
