@@ -8,7 +8,7 @@
 
 #include "libs/base/ids.h"
 #include "libs/event/event_fields.h"
-#include "libs/pipeline/topology.h"
+#include "libs/pipeline/shares.h"
 #include "services/control-plane/document_entry.h"
 
 namespace millrace::control_plane {
@@ -18,7 +18,6 @@ using Json = nlohmann::json;
 using config::v1::Destination;
 
 constexpr std::chrono::milliseconds kCountersWait{2000};
-constexpr uint64_t kDefaultShareOf = 4;  // the quota's part that a share is unless it is set
 
 bool IsDeletion(const PlannedChange& change) {
   return change.kind == "destination" && change.action == "delete";
@@ -82,23 +81,10 @@ int64_t WaitingFor(const StringMap<int64_t>& waiting, const std::string& id) {
   return found == waiting.end() ? 0 : std::max<int64_t>(0, found->second);
 }
 
-/// By destination: what the log keeps because of its topics.
-StringMap<uint64_t> UsedBytes(const event_log::LogUsage& usage) {
-  StringMap<uint64_t> used;
-  for (const auto& topic : usage.topics) {
-    auto id = pipeline::DestinationOf(topic.topic);
-    if (!id.has_value()) id = pipeline::ParkedDestinationOf(topic.topic);
-    if (id.has_value()) used[*id] += topic.bytes;
-  }
-  return used;
-}
-
-Json ShareJson(const Destination& destination, const StringMap<uint64_t>& used, uint64_t quota) {
-  const auto found = used.find(destination.id());
-  const uint64_t limit = destination.share().max_bytes();
+Json ShareJson(const Destination& destination, const pipeline::DestinationShare& share) {
   const bool refuses = destination.share().when_used_up() == config::v1::REFUSE_SOURCES;
-  return {{"usedBytes", found == used.end() ? 0 : found->second},
-          {"limitBytes", limit > 0 ? limit : quota / kDefaultShareOf},
+  return {{"usedBytes", share.bytes},
+          {"limitBytes", share.limit_bytes},
           {"whenUsedUp", refuses ? "refuse_sources" : "give_up"}};
 }
 
@@ -107,8 +93,10 @@ Json ShareJson(const Destination& destination, const StringMap<uint64_t>& used, 
 Status Destinations::AddStatus(const config::v1::Workspace& workspace, Json* list) {
   MR_ASSIGN_OR_RETURN(const auto waiting, store_.Waiting());
   const auto usage = log_.Usage();  // a log that is away hides no destination
-  const StringMap<uint64_t> used = usage.ok() ? UsedBytes(*usage) : StringMap<uint64_t>();
-  const uint64_t quota = usage.ok() ? usage->quota_bytes : 0;
+  pipeline::ShareEvaluation shares;
+  if (usage.ok() && usage->quota_bytes > 0) {
+    shares = pipeline::EvaluateShares(*usage, workspace, {});
+  }
   StringMap<const Destination*> by_id;
   for (const Destination& one : workspace.destinations()) by_id[one.id()] = &one;
   for (Json& entry : *list) {
@@ -123,7 +111,9 @@ Status Destinations::AddStatus(const config::v1::Workspace& workspace, Json* lis
     for (const auto& give_up : destination.give_ups()) {
       status["giveUps"].push_back(GiveUpJson(give_up));
     }
-    if (quota > 0) status["share"] = ShareJson(destination, used, quota);
+    if (const auto* share = shares.Find(destination.id()); share != nullptr) {
+      status["share"] = ShareJson(destination, *share);
+    }
     const std::string fault = topics_.FaultOf(destination.id());
     if (!fault.empty()) status["topicFault"] = fault;
     entry["status"] = std::move(status);

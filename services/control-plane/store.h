@@ -160,9 +160,11 @@ class Store {
   Status AddDeleted(const DeletedDestination& destination);
   /// Events that wait for each destination, by the counters read so far: emitted minus finished.
   StatusOr<StringMap<int64_t>> Waiting();
-  /// Once its topics are gone and all counters read: counts what waited for a deleted destination
-  /// as dead-lettered. OK when it is settled already; kNotFound when it is not a deleted one.
-  Status SettleDeleted(const std::string& destination_id);
+  /// Once its topics are gone: counts what waited for a deleted destination as dead-lettered, by
+  /// the counters read so far. `all_read`: all are read by now, and it is settled for good; until
+  /// then a further call corrects the count. OK when it is settled already; kNotFound when it is
+  /// not a deleted one.
+  Status SettleDeleted(const std::string& destination_id, bool all_read = true);
 
   /// Newest first. Empty `destination_id`: all; empty `ids`: any.
   StatusOr<std::vector<DeadLetterRow>> DeadLetters(const std::string& destination_id,

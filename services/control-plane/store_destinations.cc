@@ -62,7 +62,7 @@ StatusOr<StringMap<int64_t>> Store::Waiting() {
   }
 }
 
-Status Store::SettleDeleted(const std::string& destination_id) {
+Status Store::SettleDeleted(const std::string& destination_id, bool all_read) {
   return InTransaction([&]() -> Status {
     Statement ask(database_->handle(), "SELECT settled FROM deleted_destinations WHERE id = ?");
     MR_ASSIGN_OR_RETURN(const bool row, ask.Bind(destination_id).Step());
@@ -70,18 +70,22 @@ Status Store::SettleDeleted(const std::string& destination_id) {
       return Error(StatusCode::kNotFound, "destination '{}' is not a deleted one", destination_id);
     }
     if (ask.Int(0) != 0) return OkStatus();
+    // Counts that came late are taken off what was counted too much; else fewer than none would
+    // wait only by an error, which must show.
     Statement count(
         database_->handle(),
-        fmt::format("INSERT INTO counts SELECT ?, source, destination, ?, ?, queued FROM (SELECT "
-                    "source, destination, {} AS queued FROM counts WHERE destination = ? GROUP BY "
-                    "source) WHERE queued > 0 ON CONFLICT DO UPDATE SET count = count + "
-                    "excluded.count",
-                    kQueued));
+        fmt::format(
+            "INSERT INTO counts SELECT ?, source, destination, ?, ?, queued FROM (SELECT "
+            "source, destination, {} AS queued, max(reason = '{}') AS again FROM counts "
+            "WHERE destination = ? GROUP BY source) WHERE queued > 0 OR (again AND queued < "
+            "0) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            kQueued, kReason));
     MR_RETURN_IF_ERROR(count.Bind(kStage)
                            .Bind(int64_t{accounting::v1::DEAD_LETTERED})
                            .Bind(kReason)
                            .Bind(destination_id)
                            .Run());
+    if (!all_read) return OkStatus();
     // A new topic of that name begins at 0 again.
     Statement forget(database_->handle(), "DELETE FROM counted WHERE topic IN (?, ?)");
     MR_RETURN_IF_ERROR(forget.Bind(event_log::DestinationTopic(destination_id))

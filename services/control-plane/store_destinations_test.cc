@@ -128,6 +128,36 @@ TEST_CASE("what waited for a deleted destination is counted as dead-lettered, on
   CHECK(SumOf(*store, accounting::v1::DEAD_LETTERED, "destination_deleted") == 20);
 }
 
+TEST_CASE("counts that come after the topics of a deleted destination are gone correct its count",
+          "[store]") {
+  event_log::TestFolder folder;
+  const auto store = Open(folder.path() + "/s.db");
+  SetDestinations(*store, {"a"});
+  Count(*store, "processor", "s1", "a", accounting::v1::ROUTED, 30);
+  SetDestinations(*store, {});
+  REQUIRE(store->SettleDeleted("a", /*all_read=*/false).ok());
+  CHECK(DeletedIds(*store) == Strings{"a"});
+  CHECK(SumOf(*store, accounting::v1::DEAD_LETTERED, "destination_deleted") == 30);
+  CHECK(store->Waiting()->at("a") == 0);
+  Count(*store, "router", "s1", "a", accounting::v1::DELIVERED, 4);
+  Count(*store, "processor", "s1", "a", accounting::v1::ROUTED, 1);
+  REQUIRE(store->SettleDeleted("a").ok());
+  CHECK(DeletedIds(*store) == Strings{"a:settled"});
+  CHECK(SumOf(*store, accounting::v1::DEAD_LETTERED, "destination_deleted") == 27);
+  CHECK(store->Waiting()->at("a") == 0);
+}
+
+TEST_CASE("a destination for which fewer than none wait is not made even", "[store]") {
+  event_log::TestFolder folder;
+  const auto store = Open(folder.path() + "/s.db");
+  SetDestinations(*store, {"a"});
+  Count(*store, "router", "s1", "a", accounting::v1::DELIVERED, 4);
+  SetDestinations(*store, {});
+  REQUIRE(store->SettleDeleted("a").ok());
+  CHECK(SumOf(*store, accounting::v1::DEAD_LETTERED, "destination_deleted") == 0);
+  CHECK(store->Waiting()->at("a") == -4);
+}
+
 TEST_CASE("a loader that counts from 0 again for a new destination with an old id is heard",
           "[store]") {
   event_log::TestFolder folder;

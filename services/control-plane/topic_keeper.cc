@@ -111,7 +111,8 @@ Status TopicKeeper::FinishLocked(const std::string& destination_id) {
   made_.erase(destination_id);
   const Status status = [&]() -> Status {
     MR_RETURN_IF_ERROR(deps_.remove(destination_id));
-    // Nobody counts anything of it from now on: what is counted by now is all.
+    MR_RETURN_IF_ERROR(deps_.store.SettleDeleted(destination_id, /*all_read=*/false));
+    // Nobody counts anything of it from now on: what is in the log by now is all.
     if (!deps_.reader.CatchUp(kCountersWait)) {
       return Error(StatusCode::kUnavailable, "its counters are not read up to now");
     }
