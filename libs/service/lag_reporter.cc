@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <set>
+#include <utility>
 
 #include "libs/base/log.h"
 #include "libs/pipeline/topology.h"
@@ -85,10 +87,12 @@ Status LagReporter::Report() {
   ReportDisk();
   MR_ASSIGN_OR_RETURN(const auto topics, log_.ListTopics());
   std::map<std::string, int64_t> pending;  // by destination: its own topic and its parked users'
+  std::set<std::string> there;
   for (const std::string& topic : topics) {
     auto destination = pipeline::DestinationOf(topic);
     if (!destination.has_value()) destination = pipeline::ParkedDestinationOf(topic);
     if (destination.has_value()) {
+      there.insert(*destination);
       const auto events = ReportTopic(topic);
       if (events.status().code() == StatusCode::kNotFound) continue;  // deleted meanwhile
       MR_RETURN_IF_ERROR(events.status());
@@ -106,7 +110,18 @@ Status LagReporter::Report() {
                   {{"destination", destination}})
         .Set(static_cast<double>(events));
   }
+  for (const std::string& destination : destinations_) {
+    if (!there.contains(destination)) RemoveSeries(destination);
+  }
+  destinations_ = std::move(there);
   return OkStatus();
+}
+
+/// Of a destination whose topics are gone: it was deleted.
+void LagReporter::RemoveSeries(const std::string& destination) {
+  metrics_.Remove({{"destination", destination}});
+  metrics_.Remove({{"topic", event_log::DestinationTopic(destination)}});
+  metrics_.Remove({{"topic", pipeline::ParkingTopic(destination)}});
 }
 
 void LagReporter::ReportDisk() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -19,6 +20,9 @@ namespace millrace::service {
 ///   there is a folder.
 /// An event counts as pending until all before it in its partition are done, so that a gauge may be
 /// a little above what the audit says.
+///
+/// The series of a destination whose topics are gone, these and all others of the process, go with
+/// them.
 ///
 /// Owned by main; looks every `interval` on a thread of its own, as a look may block on the log.
 class LagReporter {
@@ -45,12 +49,14 @@ class LagReporter {
   };
   StatusOr<Lag> ReportGroup(const std::string& group, const std::string& topic);
   StatusOr<int64_t> ReportTopic(const std::string& topic);
+  void RemoveSeries(const std::string& destination);
   void ReportDisk();
 
   const Options options_;
   event_log::EventLog& log_;
   telemetry::Metrics& metrics_;
-  std::jthread thread_;  // last: it uses the others
+  std::set<std::string> destinations_;  // of the last look
+  std::jthread thread_;                 // last: it uses the others
 };
 
 }  // namespace millrace::service

@@ -71,6 +71,26 @@ TEST_CASE("events of parked users are pending", "[lag]") {
   CHECK(Shows(metrics, R"(millrace_pending_events{destination="d1"} 5)"));
 }
 
+TEST_CASE("the series of a deleted destination go", "[lag]") {
+  event_log::TestFolder folder;
+  const auto log = *event_log::OpenLocalLog({.path = folder.path()});
+  for (const auto topic : {"destination.d1", "parking.d1", "destination.d2"}) {
+    REQUIRE(log->EnsureTopic(topic, {}).ok());
+    Append(*log, topic, 1);
+  }
+  telemetry::Metrics metrics;
+  metrics.GetCounter("millrace_other_total", "Of the router.", {{"destination", "d1"}}).Add(1);
+  LagReporter reporter({}, *log, metrics);
+  REQUIRE(reporter.Report().ok());
+  CHECK(metrics.Render().find("d1") != std::string::npos);
+  REQUIRE(log->DeleteTopic("destination.d1").ok());
+  REQUIRE(log->DeleteTopic("parking.d1").ok());
+  REQUIRE(reporter.Report().ok());
+  INFO(metrics.Render());
+  CHECK(metrics.Render().find("d1") == std::string::npos);
+  CHECK(Shows(metrics, R"(millrace_pending_events{destination="d2"} 1)"));
+}
+
 TEST_CASE("a destination that nobody has read yet has all of its events pending", "[lag]") {
   event_log::TestFolder folder;
   const auto log = *event_log::OpenLocalLog({.path = folder.path()});
