@@ -309,6 +309,8 @@ StatusOr<Json> Api::AuditNow() {
     total.dropped += account.dropped;
     total.produced += account.produced;
   }
+  total.accepted += audit.ingest_unlisted;
+  total.pending += audit.ingest_unlisted;
   Json missing = Json::object();
   for (const auto& [id, events] : audit.missing) {
     missing[NameOf(workspace->destinations(), id)] = events;
@@ -372,7 +374,7 @@ StatusOr<Json> Api::Redrive(const Json& body) {
   }
   MR_ASSIGN_OR_RETURN(const std::string destination_id, DestinationId(destination));
   MR_ASSIGN_OR_RETURN(const RedriveResult result,
-                      letters_.Redrive(*deps_.config.Current(), destination_id, std::move(ids)));
+                      letters_.Redrive(*deps_.config.Current(), destination_id, ids));
   Json answer = {{"redriven", result.redriven}, {"skipped", result.skipped}, {"more", result.more}};
   if (result.skipped > 0) answer["skipped_reason"] = result.skipped_reason;
   return answer;

@@ -188,7 +188,7 @@ struct Fixture {
     letter.set_source_id("s1");
     letter.set_destination_id(destination);
     letter.set_event(R"({"type":"track","event":")" + id + "\"}");
-    letter.set_failed_at_us(++letters);
+    letter.set_failed_at_us(clock.NowMicros() + ++letters);
     letter.set_user_key("u");
     if (!destination.empty()) {
       letter.mutable_delivery()->set_message_id(id);

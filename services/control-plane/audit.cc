@@ -288,7 +288,9 @@ StatusOr<Audit> CompareWithLog(event_log::EventLog& log, const LogPositions& pos
     if (OwnerOf(partition.topic)) continue;
     read += position.next;
     audit.ingest_records += position.end;
-    audit.ingest_lag += std::max<int64_t>(0, position.end - position.next);
+    const int64_t lag = std::max<int64_t>(0, position.end - position.next);
+    audit.ingest_lag += lag;
+    if (!unread.contains(partition)) audit.ingest_unlisted += lag;
   }
   for (const CountRow& row : counts) {
     if (row.fate == Fate::ACCEPTED) counted += row.count;

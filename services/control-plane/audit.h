@@ -54,6 +54,8 @@ struct Audit {
   int64_t lost_records = 0;
   int64_t ingest_records = 0;  // by the log's own offsets
   int64_t ingest_lag = 0;      // not yet read by the processor
+  /// Records of `ingest` that wait, and are in no source's row as they are too many to be read.
+  int64_t ingest_unlisted = 0;
   /// What the log says was read, minus what the processor counted: anything but 0 at rest is a bug.
   int64_t unexplained = 0;
   /// The difference to show: `unexplained`, or else the sum of the rows' differences and of what is

@@ -1,5 +1,6 @@
 #include "libs/event_log/offset_tracker.h"
 #include "services/control-plane/api_testing.h"
+#include "services/control-plane/audit.h"
 
 namespace millrace::control_plane {
 namespace {
@@ -156,6 +157,19 @@ TEST_CASE("what the router finished out of order is not pending", "[audit]") {
   CHECK(audit["residual"] == 0);
 }
 
+TEST_CASE("what waits in ingest is told, also when it is too much to be read", "[audit]") {
+  Fixture f;
+  for (int i = 0; i < 3; ++i) f.Ingest("s1");
+  const auto positions = ReadPositions(*f.log);
+  REQUIRE(positions.ok());
+  const auto read = CompareWithLog(*f.log, *positions, {}, 100, true);
+  CHECK(read->ingest_unlisted == 0);
+  CHECK(read->sources.at("s1").pending == 3);
+  const auto unread = CompareWithLog(*f.log, *positions, {}, 2, true);
+  CHECK(unread->ingest_unlisted == 3);
+  CHECK(unread->sources.empty());
+}
+
 TEST_CASE("an event that nobody counted shows", "[audit]") {
   Fixture f;
   f.Ingest("s1");
@@ -209,6 +223,48 @@ TEST_CASE("dead letters are listed, sent again once, and skipped where that is n
     const std::string id = letter["id"];
     CHECK(letter["state"] == (id == "l4" || id == "l5" ? "dead" : "redriven"));
   }
+}
+
+TEST_CASE("a redrive goes past letters that cannot be sent again, and says what is not kept",
+          "[dead-letters]") {
+  Fixture f;
+  f.Post("/api/v1/apply", kWorkspace);
+  for (int i = 0; i < 450; ++i) f.AddLetter("gone" + std::to_string(i), "router", "deleted");
+  f.AddLetter("last", "router", "d1");
+  const Json answer = f.Post("/api/v1/dead-letters/redrive", {{"all", true}});
+  CHECK(answer["redriven"] == 1);
+  CHECK(answer["skipped"] == 450);
+  CHECK(answer["more"] == false);
+  const Json purged = f.Post("/api/v1/dead-letters/redrive", {{"ids", {"none"}}});
+  CHECK(purged["redriven"] == 0);
+  CHECK(purged["skipped"] == 1);
+  CHECK(purged["skipped_reason"].get<std::string>().find("purged") != std::string::npos);
+}
+
+TEST_CASE("an event that failed before fan-out is sent again with its user", "[dead-letters]") {
+  Fixture f;
+  delivery::v1::DeadLetter letter;
+  letter.set_id("l1");
+  letter.set_stage("processor");
+  letter.set_source_id("s1");
+  letter.set_message_id("m1");
+  letter.set_event(R"({"type":"track","userId":"u1","anonymousId":"a1"})");
+  letter.set_failed_at_us(f.clock.NowMicros());
+  f.Append(event_log::kDeadLetterTopic, "", letter.SerializeAsString());
+  CHECK(f.Post("/api/v1/dead-letters/redrive", {{"all", true}})["redriven"] == 1);
+  const auto consumer = *f.log->NewConsumer({});
+  const event_log::CommittedOffset starts[] = {{.partition = {"ingest", 0}, .offset = 0},
+                                               {.partition = {"ingest", 1}, .offset = 0}};
+  REQUIRE(consumer->Assign(starts).ok());
+  const auto batch = consumer->Poll({});
+  REQUIRE(batch.ok());
+  REQUIRE(batch->records.size() == 1);
+  event::v1::EventMeta meta;
+  REQUIRE(meta.ParseFromArray(batch->records[0].meta.data(),
+                              static_cast<int>(batch->records[0].meta.size())));
+  CHECK(meta.message_id() == "m1");
+  CHECK(meta.user_id() == "u1");
+  CHECK(meta.anonymous_id() == "a1");
 }
 
 TEST_CASE("a viewer sees events as they come, whatever they hold", "[tail]") {

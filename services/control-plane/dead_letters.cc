@@ -14,7 +14,8 @@ namespace {
 using Json = nlohmann::json;
 using delivery::v1::DeadLetter;
 
-constexpr size_t kBatch = 200;  // letters of one transaction
+constexpr size_t kBatch = 200;   // letters of one transaction
+constexpr int64_t kPage = 2000;  // ids that are looked up at once
 
 Json LetterJson(const DeadLetterRow& row, bool whole) {
   const DeadLetter& letter = row.letter;
@@ -58,6 +59,14 @@ std::string WhyNot(const DeadLetter& letter, const StringSet& destinations) {
   return {};
 }
 
+/// A member as the gateway reads it: a number is its own text.
+std::string TextOf(const Json& event, const char* member) {
+  const auto found = event.is_object() ? event.find(member) : event.end();
+  if (!event.is_object() || found == event.end()) return {};
+  if (found->is_string()) return found->get<std::string>();
+  return found->is_number() ? found->dump() : std::string();
+}
+
 std::string MetaOf(const DeadLetter& letter) {
   if (letter.has_ingest()) return letter.ingest().SerializeAsString();
   if (!letter.destination_id().empty()) {
@@ -71,6 +80,10 @@ std::string MetaOf(const DeadLetter& letter) {
   meta.set_message_id(letter.message_id());
   meta.set_type(letter.type());
   meta.set_received_at_us(letter.received_at_us());
+  // The ids that the gateway took from the event: what is made of a user follows from them.
+  const Json event = EventToJson(letter.event());
+  meta.set_user_id(TextOf(event, "userId"));
+  meta.set_anonymous_id(TextOf(event, "anonymousId"));
   return meta.SerializeAsString();
 }
 
@@ -86,23 +99,55 @@ StatusOr<Json> DeadLetters::List(const std::string& destination_id,
 
 StatusOr<RedriveResult> DeadLetters::Redrive(const config::v1::Workspace& workspace,
                                              const std::string& destination_id,
-                                             std::vector<std::string> ids) {
+                                             const std::vector<std::string>& ids) {
   // What an earlier call sent again is marked by what the reader finds in the log.
   if (!reader_.CatchUp(std::chrono::milliseconds(5000))) {
     return MakeStatus(StatusCode::kUnavailable,
                       "the dead letters are not read up to now; try again in a moment");
   }
   RedriveResult result;
-  if (ids.empty()) {
-    MR_ASSIGN_OR_RETURN(ids, store_.DeadLetterIds(destination_id, kMaxRedriven));
-    result.more = ids.size() == static_cast<size_t>(kMaxRedriven);
+  if (!ids.empty()) {
+    MR_RETURN_IF_ERROR(RedriveThese(workspace, destination_id, ids, &result));
+  } else {
+    MR_RETURN_IF_ERROR(RedriveAll(workspace, destination_id, &result));
   }
+  (void)reader_.CatchUp(std::chrono::milliseconds(2000));  // so that the next look shows the marks
+  return result;
+}
+
+Status DeadLetters::RedriveAll(const config::v1::Workspace& workspace,
+                               const std::string& destination_id, RedriveResult* result) {
+  std::string after;
+  const auto deadline = std::chrono::steady_clock::now() + kMaxTime;
+  while (result->redriven < kMaxRedriven && std::chrono::steady_clock::now() < deadline) {
+    MR_ASSIGN_OR_RETURN(const auto ids, store_.DeadLetterIds(destination_id, kPage, after));
+    if (ids.empty()) return OkStatus();
+    // Those that cannot be sent stay where they are; the next page begins after them.
+    after = ids.back();
+    MR_RETURN_IF_ERROR(RedriveThese(workspace, destination_id, ids, result));
+  }
+  MR_ASSIGN_OR_RETURN(const auto rest, store_.DeadLetterIds(destination_id, 1, after));
+  result->more = !rest.empty();
+  return OkStatus();
+}
+
+Status DeadLetters::RedriveThese(const config::v1::Workspace& workspace,
+                                 const std::string& destination_id,
+                                 const std::vector<std::string>& ids, RedriveResult* result) {
   StringSet destinations;
   for (const auto& destination : workspace.destinations()) destinations.insert(destination.id());
   for (size_t done = 0; done < ids.size(); done += kBatch) {
     const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(done);
     const auto end = ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), done + kBatch));
     MR_ASSIGN_OR_RETURN(auto rows, store_.DeadLetters(destination_id, {begin, end}, kBatch));
+    const auto missing = std::distance(begin, end) - static_cast<std::ptrdiff_t>(rows.size());
+    if (missing > 0) {
+      result->skipped += missing;
+      result->skipped_reason =
+          "there is no such letter, or it was purged: letters are kept for a time, up to a number "
+          "and "
+          "a size (control_plane.dead_letter_max_age_s, _max_count, _max_bytes)";
+    }
     std::vector<DeadLetter> letters;
     // Oldest first, so that a user's events keep their order.
     for (auto row = rows.rbegin(); row != rows.rend(); ++row) {
@@ -111,15 +156,14 @@ StatusOr<RedriveResult> DeadLetters::Redrive(const config::v1::Workspace& worksp
       if (why.empty()) {
         letters.push_back(std::move(row->letter));
       } else {
-        ++result.skipped;
-        result.skipped_reason = std::move(why);
+        ++result->skipped;
+        result->skipped_reason = std::move(why);
       }
     }
     MR_RETURN_IF_ERROR(Send(letters));
-    result.redriven += static_cast<int64_t>(letters.size());
+    result->redriven += static_cast<int64_t>(letters.size());
   }
-  (void)reader_.CatchUp(std::chrono::milliseconds(2000));  // so that the next look shows the marks
-  return result;
+  return OkStatus();
 }
 
 Status DeadLetters::Send(const std::vector<DeadLetter>& letters) {

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace millrace::control_plane {
 
 struct RedriveResult {
   int64_t redriven = 0;
-  int64_t skipped = 0;         // cannot be sent again
+  int64_t skipped = 0;         // cannot be sent again, or is not there
   std::string skipped_reason;  // of the last one
   bool more = false;           // the limit of one call was reached
 };
@@ -23,8 +24,9 @@ struct RedriveResult {
 /// Shows the dead letters and sends them again. One thread.
 class DeadLetters {
  public:
-  /// Most letters of one call of Redrive.
+  /// A call of Redrive without ids ends once it has sent so many, or taken so long.
   static constexpr int64_t kMaxRedriven = 100'000;
+  static constexpr std::chrono::seconds kMaxTime{10};
 
   DeadLetters(event_log::EventLog& log, Clock& clock, Store& store, LogReader& reader)
       : log_(log), clock_(clock), store_(store), reader_(reader) {}
@@ -40,9 +42,14 @@ class DeadLetters {
   /// kUnavailable: the log is away, or the letters could not be read up to now; some may be
   /// redriven.
   StatusOr<RedriveResult> Redrive(const config::v1::Workspace& workspace,
-                                  const std::string& destination_id, std::vector<std::string> ids);
+                                  const std::string& destination_id,
+                                  const std::vector<std::string>& ids);
 
  private:
+  Status RedriveAll(const config::v1::Workspace& workspace, const std::string& destination_id,
+                    RedriveResult* result);
+  Status RedriveThese(const config::v1::Workspace& workspace, const std::string& destination_id,
+                      const std::vector<std::string>& ids, RedriveResult* result);
   Status Send(const std::vector<delivery::v1::DeadLetter>& letters);
 
   event_log::EventLog& log_;

@@ -46,13 +46,14 @@ struct Fixture {
     one->set_count(count);
     Append(event_log::kCountersTopic, record.SerializeAsString());
   }
-  void Letter(const std::string& id, int64_t at_us = 1, size_t bytes = 0,
+  /// `at_us` 0: now.
+  void Letter(const std::string& id, int64_t at_us = 0, size_t bytes = 0,
               const std::string& destination = "d") {
     delivery::v1::DeadLetter letter;
     letter.set_id(id);
     letter.set_source_id("s");
     letter.set_destination_id(destination);
-    letter.set_failed_at_us(at_us);
+    letter.set_failed_at_us(at_us == 0 ? clock.NowMicros() : at_us);
     letter.set_event(RandomText(bytes));
     Append(event_log::kDeadLetterTopic, letter.SerializeAsString());
   }
@@ -186,7 +187,7 @@ TEST_CASE("dead letters are bounded by age, by number and by bytes, and stay cou
     f.limits.max_age_us = 1'000'000;
     f.Letter("old", f.clock.NowMicros());
     f.Letter("new", f.clock.NowMicros() + 600'000'000);
-    f.Read(seconds(600), 2);
+    f.Read(seconds(600));
     REQUIRE(f.store->DeadLetters("", {}, 10)->size() == 1);
     CHECK(f.store->DeadLetters("", {}, 10)->at(0).letter.id() == "new");
     CHECK(f.store->SumsOfDeadLetters()->purged == 1);
@@ -225,6 +226,38 @@ TEST_CASE("a new log under an old store begins anew and hides no dead letter", "
   f.Read();
   CHECK(f.Sum() == 2);
   CHECK(f.store->DeadLetters("", {}, 10)->size() == 3);
+}
+
+TEST_CASE("a new log under the store of a version that noted no log begins anew", "[log-keeper]") {
+  Fixture f;
+  f.Count(5);
+  f.Count(5);
+  f.Letter("processor-0-0");
+  f.Read();
+  f.store.reset();
+  REQUIRE(
+      (*Database::Open(f.folder.path() + "/store.db"))->Execute("DELETE FROM log_identity").ok());
+  f.OpenStore("store.db");
+  f.OpenLog("another-log");
+  f.Count(2);
+  f.Letter("processor-0-0");
+  f.Read();
+  CHECK(f.Sum() == 2);
+  CHECK(f.store->DeadLetters("", {}, 10)->size() == 2);
+}
+
+TEST_CASE("a log that has lost what was read of it is read on from its end", "[log-keeper]") {
+  Fixture f;
+  f.Count(5);
+  f.Read();
+  REQUIRE(f.store->AddCounters({}, std::string(event_log::kCountersTopic), 0, 100).ok());
+  LogReader reader(*f.log, *f.store, f.clock, f.limits);
+  reader.Start();
+  REQUIRE(reader.CatchUp(seconds(10)));
+  f.Count(3);
+  CHECK(reader.CatchUp(seconds(10)));
+  reader.Stop();
+  CHECK(f.Sum() == 8);
 }
 
 }  // namespace

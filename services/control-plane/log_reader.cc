@@ -39,10 +39,19 @@ void LogReader::Run(const std::stop_token& stop) {
   }
 }
 
-/// Positions of another log mean nothing in this one.
+/// Positions of another log mean nothing in this one. A store that an older version wrote does not
+/// say of which log its positions are: where this one ends before them, of another.
 Status LogReader::UseLog() {
   MR_ASSIGN_OR_RETURN(const std::string id, log_.Id());
-  MR_ASSIGN_OR_RETURN(const bool another, store_.UseLog(id));
+  bool beyond = false;
+  for (const std::string& topic : kTopics) {
+    MR_ASSIGN_OR_RETURN(const auto infos, log_.Describe(topic));
+    for (const auto& info : infos) {
+      MR_ASSIGN_OR_RETURN(const int64_t next, store_.Position(topic, info.partition));
+      beyond = beyond || next > info.end_offset;
+    }
+  }
+  MR_ASSIGN_OR_RETURN(const bool another, store_.UseLog(id, beyond));
   if (another) {
     log::Warning(
         "the event log is another one than before: what waited in the old one is gone, and counts "
@@ -75,10 +84,13 @@ StatusOr<std::vector<event_log::CommittedOffset>> LogReader::Positions() {
   for (const std::string& topic : kTopics) {
     MR_ASSIGN_OR_RETURN(const auto infos, log_.Describe(topic));
     for (const auto& info : infos) {
-      MR_ASSIGN_OR_RETURN(const int64_t next, store_.Position(topic, info.partition));
+      MR_ASSIGN_OR_RETURN(int64_t next, store_.Position(topic, info.partition));
       if (next > info.end_offset) {
-        log::Error("topic {}, partition {}: the store has read up to {}, but the log ends at {}",
-                   topic, info.partition, next, info.end_offset);
+        log::Error(
+            "topic {}, partition {}: the store has read up to {}, but the log ends at {}: it has "
+            "lost records. What it gets from now on is read",
+            topic, info.partition, next, info.end_offset);
+        next = info.end_offset;
       }
       positions.push_back(
           {.partition = {topic, info.partition}, .offset = std::max(next, info.begin_offset)});
@@ -94,6 +106,7 @@ Status LogReader::Read(const std::stop_token& stop) {
   {
     MutexLock lock(mu_);
     for (const auto& position : positions) positions_[position.partition] = position.offset;
+    moved_.notify_all();
   }
   MR_ASSIGN_OR_RETURN(const auto consumer, log_.NewConsumer({}));
   MR_RETURN_IF_ERROR(consumer->Assign(positions));

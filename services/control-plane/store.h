@@ -141,8 +141,9 @@ class Store {
   Status ReplaceCounters(const accounting::v1::CountersSnapshot& snapshot,
                          const std::string& topic);
   /// Notes which log the positions belong to. True: it is another than before, so that positions
-  /// and sums begin anew; dead letters stay, and those to come cannot take their ids.
-  StatusOr<bool> UseLog(const std::string& id);
+  /// and sums begin anew; dead letters stay, and those to come cannot take their ids. A store that
+  /// knows no log yet takes this one for another when positions are `beyond_its_end`.
+  StatusOr<bool> UseLog(const std::string& id, bool beyond_its_end = false);
 
   StatusOr<std::vector<CountRow>> Counts();
 
@@ -170,9 +171,10 @@ class Store {
   StatusOr<std::vector<DeadLetterRow>> DeadLetters(const std::string& destination_id,
                                                    const std::vector<std::string>& ids,
                                                    int64_t limit);
-  /// Ids of letters in state `dead`, oldest first. Empty `destination_id`: all.
-  StatusOr<std::vector<std::string>> DeadLetterIds(const std::string& destination_id,
-                                                   int64_t limit);
+  /// Ids of letters in state `dead`, oldest first, those after the letter `after`. Empty
+  /// `destination_id`: all. None when `after` was purged meanwhile.
+  StatusOr<std::vector<std::string>> DeadLetterIds(const std::string& destination_id, int64_t limit,
+                                                   const std::string& after = "");
   /// Deletes a part of what is beyond the limits, oldest first; how many. 0: nothing is.
   StatusOr<int64_t> PurgeDeadLetters(const DeadLetterLimits& limits, int64_t now_us);
   StatusOr<DeadLetterSums> SumsOfDeadLetters();

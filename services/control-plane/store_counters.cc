@@ -71,7 +71,7 @@ Status Store::ReplaceCounters(const CountersSnapshot& snapshot, const std::strin
   });
 }
 
-StatusOr<bool> Store::UseLog(const std::string& id) {
+StatusOr<bool> Store::UseLog(const std::string& id, bool beyond_its_end) {
   bool another = false;
   const Status status = InTransaction([&]() -> Status {
     std::string known;
@@ -84,7 +84,7 @@ StatusOr<bool> Store::UseLog(const std::string& id) {
       }
     }
     if (known == id) return OkStatus();
-    another = !known.empty();
+    another = !known.empty() || beyond_its_end;
     if (another) {
       ++log_number_;
       MR_RETURN_IF_ERROR(

@@ -108,13 +108,17 @@ StatusOr<std::vector<DeadLetterRow>> Store::DeadLetters(const std::string& desti
 }
 
 StatusOr<std::vector<std::string>> Store::DeadLetterIds(const std::string& destination_id,
-                                                        int64_t limit) {
+                                                        int64_t limit, const std::string& after) {
   MutexLock lock(mu_);
   std::string sql = "SELECT id FROM dead_letters WHERE state = 'dead'";
   if (!destination_id.empty()) sql += " AND destination = ?";
+  if (!after.empty()) {
+    sql += " AND (failed_at_us, id) > (SELECT failed_at_us, id FROM dead_letters WHERE id = ?)";
+  }
   sql += " ORDER BY failed_at_us, id LIMIT ?";
   Statement ask(database_->handle(), sql);
   if (!destination_id.empty()) ask.Bind(destination_id);
+  if (!after.empty()) ask.Bind(after);
   ask.Bind(limit);
   std::vector<std::string> ids;
   while (true) {
