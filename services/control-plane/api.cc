@@ -70,9 +70,14 @@ void Api::Handle(const http::Request& request, const http::Responder& responder)
                                         "the file api-token in the data folder")));
   }
   if (request.path == "/api/v1/tail" && request.method == "GET") {
-    const Status status = tails_.Open(responder, QueryValue(request.query, "source"),
-                                      QueryValue(request.query, "destination"));
-    if (!status.ok()) responder.Send(Refusal(status));
+    const bool taken = tailing_.Post([this, request, responder](const std::stop_token& stop) {
+      const Status status = stop.stop_requested()
+                                ? MakeStatus(StatusCode::kUnavailable, "stopping")
+                                : tails_.Open(responder, QueryValue(request.query, "source"),
+                                              QueryValue(request.query, "destination"));
+      if (!status.ok()) responder.Send(Refusal(status));
+    });
+    if (!taken) responder.Send(Busy());
     return;
   }
   if (deps_.script_routes.Handle(request, responder)) return;

@@ -53,6 +53,7 @@ class Api {
   /// Ends the streams that are open.
   void Stop() {
     waiting_.Stop();
+    tailing_.Stop();
     tails_.Stop();
   }
 
@@ -94,7 +95,8 @@ class Api {
   DeadLetters letters_;
   Destinations destinations_;
   Tails tails_;
-  TaskThread waiting_{"api-log", 64};  // the only one that uses letters_
+  TaskThread tailing_{"api-tail", 16};  // the only one that uses tails_
+  TaskThread waiting_{"api-log", 64};   // the only one that uses letters_
 };
 
 }  // namespace millrace::control_plane

@@ -1,3 +1,7 @@
+#include <atomic>
+#include <future>
+#include <utility>
+
 #include "libs/event_log/offset_tracker.h"
 #include "services/control-plane/api_testing.h"
 #include "services/control-plane/audit.h"
@@ -10,6 +14,50 @@ const Json kWorkspace = Json::parse(R"({
   "destinations": [{"id": "d1", "name": "hook", "type": "WEBHOOK",
                     "config": {"webhookUrl": "https://x", "secret": "s3cr3t"}}],
   "connections": [{"source": "site", "destination": "hook"}]})");
+
+/// A log that no longer lists its topics from Close to Open.
+class GatedLog final : public event_log::EventLog {
+ public:
+  explicit GatedLog(std::unique_ptr<event_log::EventLog> log) : log_(std::move(log)) {}
+  void Close() { closed_ = true; }
+  void Open() { opened_.set_value(); }
+  Status EnsureTopic(const std::string& topic, const event_log::TopicOptions& options) override {
+    return log_->EnsureTopic(topic, options);
+  }
+  Status DeleteTopic(const std::string& topic) override { return log_->DeleteTopic(topic); }
+  Status Trim(const event_log::TopicPartition& partition, int64_t before_offset) override {
+    return log_->Trim(partition, before_offset);
+  }
+  StatusOr<std::vector<event_log::PartitionInfo>> Describe(const std::string& topic) override {
+    return log_->Describe(topic);
+  }
+  StatusOr<std::vector<event_log::CommittedOffset>> Committed(const std::string& group,
+                                                              const std::string& topic) override {
+    return log_->Committed(group, topic);
+  }
+  StatusOr<std::vector<std::string>> ListTopics() override {
+    if (closed_) is_open_.wait();
+    return log_->ListTopics();
+  }
+  StatusOr<event_log::LogUsage> Usage() override { return log_->Usage(); }
+  StatusOr<std::string> Id() override { return log_->Id(); }
+  StatusOr<std::unique_ptr<event_log::Appender>> NewAppender() override {
+    return log_->NewAppender();
+  }
+  StatusOr<std::unique_ptr<event_log::Consumer>> NewConsumer(
+      const event_log::ConsumerOptions& options) override {
+    return log_->NewConsumer(options);
+  }
+  StatusOr<std::unique_ptr<event_log::Transaction>> NewTransaction(const std::string& id) override {
+    return log_->NewTransaction(id);
+  }
+
+ private:
+  const std::unique_ptr<event_log::EventLog> log_;
+  std::atomic<bool> closed_ = false;
+  std::promise<void> opened_;
+  const std::shared_future<void> is_open_ = opened_.get_future().share();
+};
 
 }  // namespace
 
@@ -155,6 +203,27 @@ TEST_CASE("what the router finished out of order is not pending", "[audit]") {
   CAPTURE(audit.dump(1));
   CHECK(audit["connections"][0]["pending"] == 2);
   CHECK(audit["residual"] == 0);
+}
+
+TEST_CASE("no call waits for an audit of a log that does not answer", "[api]") {
+  Fixture f;
+  f.control_plane.reset();
+  auto gated = std::make_unique<GatedLog>(std::move(f.log));
+  GatedLog& gate = *gated;
+  f.log = std::move(gated);
+  f.Open();
+  gate.Close();
+  std::vector<std::shared_ptr<Answer>> audits;
+  for (int i = 0; i < 20; ++i) {
+    f.Ask(audits.emplace_back(std::make_shared<Answer>()), "GET", "/api/v1/audit");
+  }
+  CHECK(f.Post("/api/v1/apply", kWorkspace)["applied"] == true);
+  const auto tail = std::make_shared<Answer>();
+  f.Ask(tail, "GET", "/api/v1/tail");
+  CHECK(tail->Wait().status == 200);
+  gate.Open();
+  for (const auto& audit : audits) CHECK(audit->Wait().status == 200);
+  f.control_plane->Stop();
 }
 
 TEST_CASE("what waits in ingest is told, also when it is too much to be read", "[audit]") {
