@@ -38,6 +38,7 @@ bool TakeVarint(std::string_view* text, uint64_t* value) {
 
 OffsetTracker::OffsetTracker(int64_t committed, std::string_view metadata) : next_(committed) {
   std::string raw;
+  metadata = metadata.substr(0, metadata.find(';'));
   if (committed < 0 || metadata.empty() || !DecodeBase64(metadata.substr(1), &raw)) return;
   if (metadata.front() == 'r') {
     std::string_view rest = raw;
@@ -63,9 +64,7 @@ OffsetTracker::OffsetTracker(int64_t committed, std::string_view metadata) : nex
 }
 
 uint64_t OffsetTracker::Add(int64_t offset, bool* done) {
-  const auto after = std::ranges::upper_bound(restored_, offset, {},
-                                              [](const auto& range) { return range.first; });
-  *done = after != restored_.begin() && offset < std::prev(after)->second;
+  *done = WasFinished(offset);
   if (!unfinished_.empty() && unfinished_.rbegin()->second == next_) {
     unfinished_.rbegin()->second = offset;
   }
@@ -78,6 +77,12 @@ uint64_t OffsetTracker::Add(int64_t offset, bool* done) {
   return static_cast<uint64_t>(offset);
 }
 
+bool OffsetTracker::WasFinished(int64_t offset) const {
+  const auto after = std::ranges::upper_bound(restored_, offset, {},
+                                              [](const auto& range) { return range.first; });
+  return after != restored_.begin() && offset < std::prev(after)->second;
+}
+
 void OffsetTracker::Finish(uint64_t ticket) {
   MR_CHECK(unfinished_.erase(static_cast<int64_t>(ticket)) == 1);
   changed_ = true;
@@ -87,52 +92,58 @@ int64_t OffsetTracker::committed() const {
   return unfinished_.empty() ? next_ : unfinished_.begin()->first;
 }
 
-std::string OffsetTracker::Encode() const {
-  const int64_t base = committed();
-  std::string runs;
-  int64_t at = base;   // end of the runs written
-  int64_t end = base;  // of the unfinished run that goes on
-  const auto flush = [&](int64_t to) {
-    PutVarint(static_cast<uint64_t>(to - at), &runs);
-    at = to;
-  };
-  for (const auto& [offset, until] : unfinished_) {
-    if (offset > end) {
-      flush(end);
-      flush(offset);
-      if (runs.size() > kMaxRawBytes) break;
+std::vector<std::pair<int64_t, int64_t>> OffsetTracker::Finished() const {
+  std::vector<std::pair<int64_t, int64_t>> finished;
+  const auto add = [&](int64_t from, int64_t to) {
+    if (from >= to) return;
+    if (!finished.empty() && finished.back().second == from) {
+      finished.back().second = to;
+    } else {
+      finished.emplace_back(from, to);
     }
+  };
+  int64_t end = committed();  // of the unfinished run
+  for (const auto& [offset, until] : unfinished_) {
+    add(end, offset);
     end = until;
   }
-  if (runs.size() <= kMaxRawBytes && next_ > end) {
-    flush(end);
-    flush(next_);
+  add(end, next_);
+  // What was not read again since the restart.
+  for (const auto& [from, to] : restored_) add(std::max(from, next_), to);
+  return finished;
+}
+
+std::string OffsetTracker::Encode() const {
+  const auto finished = Finished();
+  if (finished.empty()) return "";
+  const int64_t base = committed();
+  const int64_t span = finished.back().second - base;
+  std::string runs;
+  int64_t at = base;
+  for (const auto& [from, to] : finished) {
+    std::string pair;
+    PutVarint(static_cast<uint64_t>(from - at), &pair);
+    PutVarint(static_cast<uint64_t>(to - from), &pair);
+    if (runs.size() + pair.size() > kMaxRawBytes) break;
+    runs += pair;
+    at = to;
   }
-  const int64_t span = next_ - base;
-  if (runs.size() * 8 <= static_cast<size_t>(span) || span > kSafeSpan + 1600) {
-    while (runs.size() > kMaxRawBytes) {
-      // Cut at a whole pair: the last byte of a varint has its high bit clear.
-      runs.resize(kMaxRawBytes);
-      while (!runs.empty() && (static_cast<uint8_t>(runs.back()) & 0x80) != 0) runs.pop_back();
+  const bool whole = at == finished.back().second;
+  if ((whole && runs.size() * 8 <= static_cast<size_t>(span)) || span > kSafeSpan + 1600) {
+    return "r" + EncodeBase64(runs);
+  }
+  std::string bits(static_cast<size_t>((span + 7) / 8), '\0');
+  for (const auto& [from, to] : finished) {
+    for (int64_t offset = from; offset < to; ++offset) {
+      const auto i = static_cast<size_t>(offset - base);
+      bits[i / 8] = static_cast<char>(static_cast<uint8_t>(bits[i / 8]) | (1u << (i % 8)));
     }
-    return runs.empty() ? "" : "r" + EncodeBase64(runs);
-  }
-  std::string bits(static_cast<size_t>((span + 7) / 8), '\xff');
-  const auto clear = [&](int64_t offset) {
-    const auto i = static_cast<size_t>(offset - base);
-    bits[i / 8] = static_cast<char>(static_cast<uint8_t>(bits[i / 8]) & ~(1u << (i % 8)));
-  };
-  for (const auto& unfinished : unfinished_) clear(unfinished.first);
-  // What comes later is not finished.
-  for (int64_t offset = next_; offset < base + static_cast<int64_t>(bits.size()) * 8; ++offset) {
-    clear(offset);
   }
   return "b" + EncodeBase64(bits);
 }
 
 std::string OffsetTracker::Metadata() const {
-  const std::string note = Encode();
-  return note.size() > 1 ? note : "";
+  return Encode();
 }
 
 bool OffsetTracker::RoomForMore() const {

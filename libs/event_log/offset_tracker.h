@@ -18,14 +18,17 @@ class OffsetTracker {
   /// Metadata never grows beyond this (the log takes 4,000 bytes).
   static constexpr size_t kMaxMetadataBytes = 3'500;
 
-  /// `committed`: the group's offset, -1 for none; `metadata` as Metadata() gave it. Metadata that
-  /// is not understood is ignored: those records are then sent again.
+  /// `committed`: the group's offset, -1 for none; `metadata` as Metadata() gave it; what the
+  /// committer put behind a ';' is its own. Metadata that is not understood is ignored: those
+  /// records are then sent again.
   OffsetTracker(int64_t committed, std::string_view metadata);
 
   /// Takes the next record in; offsets grow. Returns its ticket. A record that was finished before
   /// the restart is finished at once: *done says so.
   uint64_t Add(int64_t offset, bool* done);
   void Finish(uint64_t ticket);
+  /// Whether the record was finished before the restart.
+  bool WasFinished(int64_t offset) const;
 
   /// Offset to commit: the lowest unfinished record, or the one after the last.
   int64_t committed() const;
@@ -42,6 +45,7 @@ class OffsetTracker {
 
  private:
   std::string Encode() const;
+  std::vector<std::pair<int64_t, int64_t>> Finished() const;  // beyond committed(), [from, to)
 
   // By offset; the value is where the next record begins, as the log leaves some offsets out.
   std::map<int64_t, int64_t> unfinished_;

@@ -101,6 +101,29 @@ TEST_CASE("OffsetTracker holds one stuck record before very many finished ones",
   CHECK(tracker.unfinished() == 1);  // of which alone it keeps a note
 }
 
+TEST_CASE("OffsetTracker keeps over two restarts what was not read again between them",
+          "[offset_tracker]") {
+  OffsetTracker tracker(0, "");
+  for (int64_t offset = 0; offset < 100; ++offset) AddOpen(tracker, offset);
+  for (const uint64_t offset : {10, 60, 61, 90}) tracker.Finish(offset);
+  OffsetTracker once(0, tracker.Metadata());
+  for (int64_t offset = 0; offset < 5; ++offset) AddOpen(once, offset);
+  once.Finish(3);
+  OffsetTracker twice(0, once.Metadata());
+  for (const int64_t offset : {3, 10, 60, 61, 90}) CHECK(twice.WasFinished(offset));
+  for (const int64_t offset : {0, 4, 5, 9, 11, 62, 99}) CHECK_FALSE(twice.WasFinished(offset));
+}
+
+TEST_CASE("OffsetTracker leaves what the committer noted behind its own note", "[offset_tracker]") {
+  OffsetTracker tracker(0, "");
+  AddOpen(tracker, 0);
+  tracker.Finish(AddOpen(tracker, 1));
+  OffsetTracker restarted(0, tracker.Metadata() + ";parked=7");
+  CHECK(restarted.WasFinished(1));
+  CHECK_FALSE(restarted.WasFinished(0));
+  CHECK_FALSE(OffsetTracker(0, ";parked=7").WasFinished(1));
+}
+
 TEST_CASE("OffsetTracker survives metadata of others", "[offset_tracker]") {
   const auto* const metadata =
       GENERATE("", "r", "rA", "b", "zzz", "r!!", "r/////////////w==", "bAAAA");
