@@ -152,8 +152,7 @@ Status Run(const ProcessSettings& given) {
            .types = {.find = destination::DefinitionsOf(catalogue),
                      .make_mapper = destination::MappersOf(catalogue, *scripts)},
            .make_transport = transports::HttpTransports(
-               {.allowed_networks = {allowed.begin(), allowed.end()}, .metrics = &metrics}),
-           .destination_partitions = destination_partitions}));
+               {.allowed_networks = {allowed.begin(), allowed.end()}, .metrics = &metrics})}));
 
   MR_ASSIGN_OR_RETURN(const auto guard, service::WarehouseGuard(settings));
   const auto warehouses = warehouses::All(guard);

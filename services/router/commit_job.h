@@ -13,9 +13,18 @@ struct OwnedRecord {
   std::string value;
 };
 
+/// An event of a parked user, on its way to the parking topic.
+struct ParkedRecord {
+  event_log::TopicPartition to;
+  std::string key;
+  std::string meta;
+  std::string value;
+};
+
 /// What one commit moves.
 struct CommitJob {
   std::vector<OwnedRecord> records;
+  std::vector<ParkedRecord> parked;
   std::vector<event_log::CommittedOffset> offsets;
 };
 

@@ -2,21 +2,21 @@
 
 #include <algorithm>
 
-#include "libs/base/backoff.h"
-#include "libs/base/failpoint.h"
 #include "libs/base/log.h"
-#include "libs/destination/catalogue.h"
 #include "services/router/partition_window.h"
 
 namespace millrace::router {
 namespace {
 
 using std::chrono::milliseconds;
+using Stage = Delivery::Stage;
 
 constexpr size_t kMaxMappingBatches = 4;
 constexpr uint32_t kMaxEngineFaults = 3;
 constexpr milliseconds kRetryMapper{5'000};
 constexpr milliseconds kRetryEngine{1'000};
+// How soon to look again for room that other workers take.
+constexpr milliseconds kLookForRoom{5};
 
 // Ids come from users' events; a header takes printable characters only.
 std::string HeaderSafe(std::string_view text) {
@@ -27,17 +27,16 @@ std::string HeaderSafe(std::string_view text) {
   return safe;
 }
 
-void Remove(const PartitionWindow& window, std::deque<DeliveryPtr>* queue) {
-  std::erase_if(*queue, [&](const auto& delivery) { return delivery->window.get() == &window; });
+size_t BytesOf(const std::vector<destination::Prepared>& requests) {
+  size_t bytes = 0;
+  for (const auto& request : requests) {
+    bytes += sizeof(request) + request.url.size() + request.body.size();
+    for (const auto& [name, value] : request.headers) bytes += name.size() + value.size();
+  }
+  return bytes;
 }
 
 }  // namespace
-
-std::string ReasonOf(const destination::Answer& answer) {
-  if (answer.network_error.empty())
-    return fmt::format("the destination answered {}", answer.status);
-  return fmt::format("{}: {}", answer.error_class, answer.network_error);
-}
 
 DeliveryEngine::DeliveryEngine(EngineOptions options, Clock& clock, delivery::Transport& transport,
                                std::shared_ptr<Inbox> inbox, MakeMapper make_mapper,
@@ -49,32 +48,48 @@ DeliveryEngine::DeliveryEngine(EngineOptions options, Clock& clock, delivery::Tr
       make_mapper_(std::move(make_mapper)),
       listener_(listener) {}
 
-void DeliveryEngine::Start(const DeliveryPtr& delivery) {
+void DeliveryEngine::StartAt(const DeliveryPtr& delivery, MonotonicTime at) {
   if (delivery->window->dropping) return;
+  if (at > clock_.Monotonic()) return Wait(delivery, at);
+  Queue(delivery, /*in_front=*/false);
+  SetReady(delivery->window->target());
+}
+
+void DeliveryEngine::Withdraw(const DeliveryPtr& delivery) {
   Target& target = delivery->window->target();
-  target.to_map.push_back(delivery);
-  SetReady(target);
+  if (delivery->stage == Stage::kWaiting) target.retries.erase(delivery->retry);
+  if (delivery->stage == Stage::kQueued) {
+    Target::Queue& queue = target.queue(*delivery);
+    for (auto* list : {&queue.to_map, &queue.to_send}) {
+      const auto it = std::ranges::find(*list, delivery);
+      if (it != list->end()) list->erase(it);
+    }
+  }
+  delivery->stage = Stage::kIdle;
 }
 
 void DeliveryEngine::OnChanged(Target& target) {
   target.mapper = nullptr;
   target.make_mapper_after = {};
   ++target.version;
+  target.shared->circuit.Reset();
+  target.shared->ClearHold();
+  MakeAllDue(target);
+}
+
+void DeliveryEngine::OnCircuit(Target& target) {
+  if (!target.shared->circuit.open()) MakeAllDue(target);
   SetReady(target);
 }
 
 void DeliveryEngine::Forget(const PartitionWindow& window) {
   Target& target = window.target();
-  Remove(window, &target.to_map);
-  Remove(window, &target.to_send);
-  for (auto it = target.retries.begin(); it != target.retries.end();) {
-    if (it->second->window.get() != &window) {
-      ++it;
-      continue;
-    }
-    it->second->waits_for_retry = false;
-    it = target.retries.erase(it);
+  const auto is_of_window = [&](const auto& delivery) { return delivery->window.get() == &window; };
+  for (Target::Queue* queue : {&target.fresh, &target.parked}) {
+    std::erase_if(queue->to_map, is_of_window);
+    std::erase_if(queue->to_send, is_of_window);
   }
+  std::erase_if(target.retries, [&](const auto& entry) { return is_of_window(entry.second); });
   SetReady(target);
 }
 
@@ -96,7 +111,7 @@ void DeliveryEngine::Turn(MonotonicTime now) {
     SetReady(target);
   }
   // What becomes ready meanwhile has its turn in the next round, after the answers that are there.
-  std::vector<Target*> ready = std::exchange(ready_, {});
+  const std::vector<Target*> ready = std::exchange(ready_, {});
   for (Target* target : ready) {
     target->ready = false;
     Work(*target, now);
@@ -109,10 +124,16 @@ MonotonicTime DeliveryEngine::next() const {
 }
 
 void DeliveryEngine::Work(Target& target, MonotonicTime now) {
-  TakeDue(target, now);
-  Map(target, now);
-  SendReady(target, now);
-  Map(target, now);  // as far as sending made room
+  if (!target.holds()) {
+    const bool open = target.shared->circuit.open();
+    if (!open) TakeDue(target, now);
+    for (int round = 0; round < 2; ++round) {  // the second as far as sending made room
+      Map(target, target.fresh, now);
+      Map(target, target.parked, now);
+      if (round > 0) break;
+      open ? Probe(target, now) : SendReady(target, now);
+    }
+  }
   SetTimer(target, now);
 }
 
@@ -120,26 +141,49 @@ void DeliveryEngine::TakeDue(Target& target, MonotonicTime now) {
   while (!target.retries.empty() && target.retries.begin()->first <= now) {
     const DeliveryPtr delivery = std::move(target.retries.begin()->second);
     target.retries.erase(target.retries.begin());
-    delivery->waits_for_retry = false;
-    Queue(delivery);
+    Queue(delivery, /*in_front=*/true);  // what waits there came later
   }
 }
 
+void DeliveryEngine::MakeAllDue(Target& target) {
+  const RetryQueue retries = std::exchange(target.retries, {});
+  for (auto it = retries.rbegin(); it != retries.rend(); ++it) {
+    it->second->forgiven_attempts = it->second->attempts;
+    Queue(it->second, /*in_front=*/true);
+  }
+  SetReady(target);
+}
+
 void DeliveryEngine::SetTimer(Target& target, MonotonicTime now) {
-  MonotonicTime at = MonotonicTime::max();
-  if (!target.retries.empty()) at = target.retries.begin()->first;
-  if (!target.to_send.empty() && target.in_flight < target.max_in_flight) {
-    at = std::min(at, std::max(target.not_before, target.bucket.Next(now)));
-  }
-  if (!target.to_map.empty() && target.mapper == nullptr) {
-    at = std::min(at, target.make_mapper_after);
-  }
+  const MonotonicTime at = NextTime(target, now);
   if (target.wakes_at == at) return;
   if (target.wakes_at) timers_.erase({*target.wakes_at, &target});
   target.wakes_at.reset();
   if (at == MonotonicTime::max()) return;
   timers_.emplace(at, &target);
   target.wakes_at = at;
+}
+
+MonotonicTime DeliveryEngine::NextTime(const Target& target, MonotonicTime now) const {
+  MonotonicTime at = MonotonicTime::max();
+  if (target.holds()) return at;
+  const bool to_send = !target.fresh.to_send.empty() || !target.parked.to_send.empty();
+  if (target.shared->circuit.open()) {
+    if (to_send || !target.retries.empty()) {
+      at = std::max({target.shared->circuit.next_probe(), target.shared->not_before(),
+                     now + milliseconds(1)});
+    }
+  } else {
+    if (!target.retries.empty()) at = target.retries.begin()->first;
+    if (to_send && HasRoom(target)) {
+      at = std::min(at, std::max(target.shared->not_before(), target.shared->rate.Next(now)));
+    } else if (to_send && target.in_flight() < target.max_in_flight) {
+      at = std::min(at, now + kLookForRoom);
+    }
+  }
+  const bool to_map = !target.fresh.to_map.empty() || !target.parked.to_map.empty();
+  if (to_map && target.mapper == nullptr) at = std::min(at, target.make_mapper_after);
+  return at;
 }
 
 bool DeliveryEngine::EnsureMapper(Target& target, MonotonicTime now) {
@@ -155,16 +199,17 @@ bool DeliveryEngine::EnsureMapper(Target& target, MonotonicTime now) {
   return true;
 }
 
-void DeliveryEngine::Map(Target& target, MonotonicTime now) {
-  while (!target.to_map.empty() && target.mapping < kMaxMappingBatches &&
-         target.to_send.size() < 2 * target.max_in_flight + options_.mapping_batch) {
+void DeliveryEngine::Map(Target& target, Target::Queue& queue, MonotonicTime now) {
+  while (!queue.to_map.empty() && target.mapping < kMaxMappingBatches &&
+         queue.to_send.size() < 2 * target.max_in_flight + options_.mapping_batch) {
     if (!EnsureMapper(target, now)) return;
     std::vector<DeliveryPtr> batch;
     std::vector<destination::MapInput> inputs;
     const int64_t now_us = clock_.NowMicros();
-    while (!target.to_map.empty() && inputs.size() < options_.mapping_batch) {
-      DeliveryPtr delivery = std::move(target.to_map.front());
-      target.to_map.pop_front();
+    while (!queue.to_map.empty() && inputs.size() < options_.mapping_batch) {
+      DeliveryPtr delivery = std::move(queue.to_map.front());
+      queue.to_map.pop_front();
+      delivery->stage = Stage::kMapping;
       const auto& changed = delivery->meta.changed_keys();
       inputs.push_back({Bytes(delivery, delivery->event),
                         now_us,
@@ -198,9 +243,10 @@ void DeliveryEngine::OnMapped(Target& target, const std::vector<DeliveryPtr>& de
 
 void DeliveryEngine::OnMappedOne(Target& target, const DeliveryPtr& delivery,
                                  destination::MapResult& result, uint64_t version) {
+  delivery->stage = Stage::kIdle;
   if (!result.error.empty()) {
     if (result.engine_fault && ++delivery->engine_faults < kMaxEngineFaults) {
-      TryAgainAt(delivery, clock_.Monotonic() + kRetryEngine);
+      Wait(delivery, clock_.Monotonic() + kRetryEngine);
       return;
     }
     listener_.OnEnd(delivery, {.outcome = delivery::v1::DEAD_LETTERED,
@@ -214,11 +260,18 @@ void DeliveryEngine::OnMappedOne(Target& target, const DeliveryPtr& delivery,
     return;
   }
   // A changed mapping may make other requests; those sent before count only if it is as many.
-  if (result.requests.size() != delivery->requests.size()) delivery->next_request = 0;
+  const bool first_time = delivery->requests.empty();
+  const size_t before = first_time ? delivery->meta.requests() : delivery->requests.size();
+  if (first_time) delivery->next_request = delivery->meta.requests_delivered();
+  if (result.requests.size() != before || delivery->next_request >= before) {
+    delivery->next_request = 0;
+  }
   delivery->requests = std::move(result.requests);
   delivery->mapped_by = version;
   Prepare(target, *delivery);
-  target.to_send.push_back(delivery);
+  if (first_time) delivery->window->Charge(*delivery, BytesOf(delivery->requests));
+  delivery->stage = Stage::kQueued;
+  target.queue(*delivery).to_send.push_back(delivery);
 }
 
 void DeliveryEngine::Prepare(const Target& target, Delivery& delivery) const {
@@ -237,110 +290,20 @@ void DeliveryEngine::Prepare(const Target& target, Delivery& delivery) const {
   }
 }
 
-void DeliveryEngine::SendReady(Target& target, MonotonicTime now) {
-  while (!target.to_send.empty() && target.in_flight < target.max_in_flight) {
-    if (now < target.not_before || !target.bucket.Take(now)) return;
-    const DeliveryPtr delivery = std::move(target.to_send.front());
-    target.to_send.pop_front();
-    Send(target, delivery);
-  }
-}
-
-void DeliveryEngine::Send(Target& target, const DeliveryPtr& delivery) {
-  ++target.in_flight;
-  ++delivery->window->in_flight;
-  if (const Status failpoint = Failpoint("router.before_send"); !failpoint.ok()) {
-    OnAnswer(delivery, {.network_error = std::string(Message(failpoint)), .error_class = "reset"});
-    return;
-  }
-  transport_.Send(delivery->requests[delivery->next_request],
-                  [this, delivery](const destination::Answer& answer) {
-                    if (const Status failpoint = Failpoint("router.after_send"); !failpoint.ok()) {
-                      OnAnswer(delivery, {.network_error = std::string(Message(failpoint)),
-                                          .error_class = "reset"});
-                      return;
-                    }
-                    OnAnswer(delivery, answer);
-                  });
-}
-
-void DeliveryEngine::OnAnswer(const DeliveryPtr& delivery, const destination::Answer& answer) {
-  PartitionWindow& window = *delivery->window;
-  Target& target = window.target();
-  --target.in_flight;
-  --window.in_flight;
-  SetReady(target);
-  if (window.gone) return;
-  ++delivery->attempts;
-  switch (destination::Judge(*target.definition, answer)) {
-    case destination::Verdict::kDelivered:
-      OnDelivered(target, delivery, answer);
-      return;
-    case destination::Verdict::kRetry:
-      Retry(delivery, answer);
-      return;
-    case destination::Verdict::kAbort:
-      listener_.OnEnd(delivery, {.outcome = delivery::v1::DEAD_LETTERED,
-                                 .error_class = "rejected",
-                                 .reason = ReasonOf(answer),
-                                 .answer = &answer});
-      return;
-  }
-}
-
-void DeliveryEngine::OnDelivered(Target& target, const DeliveryPtr& delivery,
-                                 const destination::Answer& answer) {
-  if (++delivery->next_request == delivery->requests.size()) {
-    listener_.OnEnd(delivery, {.outcome = delivery::v1::DELIVERED, .answer = &answer});
-  } else if (!delivery->window->dropping) {
-    target.to_send.push_front(delivery);
-  }
-}
-
-void DeliveryEngine::Retry(const DeliveryPtr& delivery, const destination::Answer& answer) {
+void DeliveryEngine::Queue(const DeliveryPtr& delivery, bool in_front) {
   Target& target = delivery->window->target();
-  const int64_t now_us = clock_.NowMicros();
-  const MonotonicTime now = clock_.Monotonic();
-  const auto age = std::chrono::microseconds(now_us - delivery->appended_at_us);
-  const auto max_age = std::chrono::seconds(options_.max_retry_age_s);
-  if (age >= max_age) {
-    listener_.OnEnd(delivery, {.outcome = delivery::v1::DEAD_LETTERED,
-                               .error_class = "expired",
-                               .reason = fmt::format("not delivered for {} s; last: {}",
-                                                     max_age.count(), ReasonOf(answer)),
-                               .answer = &answer});
-    return;
-  }
-  milliseconds wait =
-      BackoffDelay({.initial = options_.retry_initial, .maximum = options_.retry_max},
-                   delivery->attempts, FastRandom());
-  const auto header =
-      std::ranges::find(answer.headers, "retry-after", &std::pair<std::string, std::string>::first);
-  if (header != answer.headers.end()) {
-    const milliseconds asked = ParseRetryAfter(header->second, now_us);
-    if (asked.count() >= 0) {
-      wait = std::max(milliseconds(1), asked);
-      // "Too many requests" is said to the sender, not to this event.
-      if (answer.status == 429) target.not_before = std::max(target.not_before, now + wait);
-    }
-  }
-  TryAgainAt(delivery, now + std::min(wait, std::chrono::ceil<milliseconds>(max_age - age)));
-  listener_.OnFailure(delivery, answer);
+  delivery->stage = Stage::kQueued;
+  const bool mapped = !delivery->requests.empty() && delivery->mapped_by == target.version;
+  auto& list = mapped ? target.queue(*delivery).to_send : target.queue(*delivery).to_map;
+  in_front ? list.push_front(delivery) : list.push_back(delivery);
 }
 
-void DeliveryEngine::TryAgainAt(const DeliveryPtr& delivery, MonotonicTime at) {
+void DeliveryEngine::Wait(const DeliveryPtr& delivery, MonotonicTime at) {
   if (delivery->window->dropping) return;
   Target& target = delivery->window->target();
+  delivery->stage = Stage::kWaiting;
   delivery->retry = target.retries.emplace(at, delivery);
-  delivery->waits_for_retry = true;
   SetReady(target);
-}
-
-void DeliveryEngine::Queue(const DeliveryPtr& delivery) {
-  Target& target = delivery->window->target();
-  const bool mapped = !delivery->requests.empty() && delivery->mapped_by == target.version;
-  // In front: what waits behind it came later.
-  (mapped ? target.to_send : target.to_map).push_front(delivery);
 }
 
 }  // namespace millrace::router

@@ -10,9 +10,10 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/status.h"
+#include "libs/delivery/retry_policy.h"
 #include "libs/delivery/transport.h"
+#include "libs/destination/catalogue.h"
 #include "libs/destination/mapper.h"
-#include "millrace/settings/v1/router.pb.h"
 #include "services/router/delivery.h"
 #include "services/router/inbox.h"
 #include "services/router/target.h"
@@ -33,14 +34,16 @@ class EngineListener {
  public:
   virtual ~EngineListener() = default;
   virtual void OnEnd(const DeliveryPtr& delivery, const Ending& ending) = 0;
-  /// An attempt failed; the next is planned.
-  virtual void OnFailure(const DeliveryPtr& delivery, const destination::Answer& answer) = 0;
+  /// An attempt failed, the next may be made at `retry_at`. True: the listener takes the delivery
+  /// out of the engine's hands.
+  virtual bool OnFailure(const DeliveryPtr& delivery, const destination::Answer& answer,
+                         MonotonicTime retry_at) = 0;
+  /// The destination began or ceased to fail as a whole.
+  virtual void OnCircuit(Target& target) = 0;
 };
 
 struct EngineOptions {
-  uint64_t max_retry_age_s = 0;
-  std::chrono::milliseconds retry_initial{1'000};
-  std::chrono::milliseconds retry_max{300'000};
+  delivery::RetryOptions retry;
   size_t mapping_batch = 100;
   uint32_t request_timeout_ms = 30'000;
   uint32_t connect_timeout_ms = 5'000;
@@ -48,6 +51,10 @@ struct EngineOptions {
 
 /// The way of a delivery from memory to its destination: map, throttle, send, judge, try again. It
 /// knows no log and no HTTP, and works only on the destinations that have something to do.
+///
+/// While a destination fails as a whole (its circuit is open) only probes are sent, and it costs
+/// the same whether few or many wait. Events of parked users take a part of the requests only, as
+/// long as fresh ones wait.
 ///
 /// Owned by a worker, used by its thread only. The listener, clock, transport and inbox outlive it.
 class DeliveryEngine {
@@ -58,10 +65,14 @@ class DeliveryEngine {
   DeliveryEngine(EngineOptions options, Clock& clock, delivery::Transport& transport,
                  std::shared_ptr<Inbox> inbox, MakeMapper make_mapper, EngineListener& listener);
 
-  /// `delivery` is the first of its user; it may go.
-  void Start(const DeliveryPtr& delivery);
-  /// The destination was changed: it is mapped anew.
+  /// `delivery` is the first of its user; it may go at `at`.
+  void StartAt(const DeliveryPtr& delivery, MonotonicTime at);
+  /// Takes a delivery that waits or is queued out of the engine's hands.
+  void Withdraw(const DeliveryPtr& delivery);
+  /// The destination was changed: it is mapped anew, and all is tried at once.
   void OnChanged(Target& target);
+  /// Its circuit changed, maybe by another worker.
+  void OnCircuit(Target& target);
   /// Nothing of `window` is started any more.
   void Forget(const PartitionWindow& window);
   /// `target` goes; nothing of it is in memory or under way.
@@ -76,23 +87,32 @@ class DeliveryEngine {
   void SetReady(Target& target);
   void Work(Target& target, MonotonicTime now);
   void TakeDue(Target& target, MonotonicTime now);
+  void MakeAllDue(Target& target);
   void SetTimer(Target& target, MonotonicTime now);
+  MonotonicTime NextTime(const Target& target, MonotonicTime now) const;
 
   bool EnsureMapper(Target& target, MonotonicTime now);
-  void Map(Target& target, MonotonicTime now);
+  void Map(Target& target, Target::Queue& queue, MonotonicTime now);
   void OnMapped(Target& target, const std::vector<DeliveryPtr>& deliveries,
                 std::vector<destination::MapResult> results, uint64_t version);
   void OnMappedOne(Target& target, const DeliveryPtr& delivery, destination::MapResult& result,
                    uint64_t version);
   void Prepare(const Target& target, Delivery& delivery) const;
 
+  static bool HasRoom(const Target& target);
+  static Target::Queue* NextQueue(Target& target);
   void SendReady(Target& target, MonotonicTime now);
+  void Probe(Target& target, MonotonicTime now);
+  static DeliveryPtr PickProbe(const Target& target);
   void Send(Target& target, const DeliveryPtr& delivery);
   void OnAnswer(const DeliveryPtr& delivery, const destination::Answer& answer);
+  void Judge(const DeliveryPtr& delivery, const destination::Answer& answer, bool probe);
+  void TellCircuit(const DeliveryPtr& delivery, const destination::Answer& answer,
+                   delivery::AnswerKind kind, bool probe);
   void OnDelivered(Target& target, const DeliveryPtr& delivery, const destination::Answer& answer);
   void Retry(const DeliveryPtr& delivery, const destination::Answer& answer);
-  void TryAgainAt(const DeliveryPtr& delivery, MonotonicTime at);
-  void Queue(const DeliveryPtr& delivery);
+  void Wait(const DeliveryPtr& delivery, MonotonicTime at);
+  void Queue(const DeliveryPtr& delivery, bool in_front);
 
   const EngineOptions options_;
   Clock& clock_;

@@ -25,19 +25,17 @@ Status Run(service::Process& process) {
   const auto& allowed = process.settings().router().allowed_networks();
   MR_ASSIGN_OR_RETURN(
       const auto router,
-      router::Router::Create(
-          process.settings().router(),
-          {.log = process.log(),
-           .clock = process.clock(),
-           .metrics = process.metrics(),
-           .workspace = process.workspace(),
-           .types = {.find = destination::DefinitionsOf(catalogue),
-                     .make_mapper = destination::MappersOf(catalogue, *scripts)},
-           .make_transport =
-               transports::HttpTransports({.allowed_networks = {allowed.begin(), allowed.end()},
-                                           .metrics = &process.metrics()}),
-           .instance = process.instance(),
-           .destination_partitions = service::DestinationPartitions(log_settings)}));
+      router::Router::Create(process.settings().router(),
+                             {.log = process.log(),
+                              .clock = process.clock(),
+                              .metrics = process.metrics(),
+                              .workspace = process.workspace(),
+                              .types = {.find = destination::DefinitionsOf(catalogue),
+                                        .make_mapper = destination::MappersOf(catalogue, *scripts)},
+                              .make_transport = transports::HttpTransports(
+                                  {.allowed_networks = {allowed.begin(), allowed.end()},
+                                   .metrics = &process.metrics()}),
+                              .instance = process.instance()}));
   MR_RETURN_IF_ERROR(router->Start());
   process.ReportLag("router");
   MR_RETURN_IF_ERROR(process.Serve({}, nullptr, [] { return true; }));

@@ -51,9 +51,10 @@ void Outcomes::AddDeadLetter(const Delivery& delivery, const Ending& ending) {
   const auto& meta = delivery.meta;
   delivery::v1::DeadLetter letter;
   // By position: a transformation may have made several events of one message.
-  letter.set_id(Sha256Hex(fmt::format("router|{}|{}|{}", target.id,
-                                      delivery.window->name().partition, delivery.offset))
-                    .substr(0, 32));
+  letter.set_id(
+      Sha256Hex(fmt::format("router{}|{}|{}|{}", delivery.parked ? "|parking" : "", target.id,
+                            delivery.window->name().partition, delivery.offset))
+          .substr(0, 32));
   letter.set_stage("router");
   letter.mutable_reason()->assign(ClipText(ending.reason, kReasonBytes));
   letter.set_error_class(ending.error_class);

@@ -5,6 +5,7 @@
 
 #include "libs/base/failpoint.h"
 #include "libs/base/log.h"
+#include "libs/pipeline/topology.h"
 
 namespace millrace::router {
 namespace {
@@ -12,6 +13,7 @@ namespace {
 constexpr int kMaxWaitingBatches = 4;
 constexpr std::chrono::milliseconds kRetryCommit{100};
 constexpr std::chrono::milliseconds kRetryOpen{500};
+constexpr std::chrono::milliseconds kLookForTopics{1'000};
 
 }  // namespace
 
@@ -59,8 +61,16 @@ void Reader::Dropped(CommitJob job) {
 }
 
 void Reader::SetPaused(const event_log::TopicPartition& partition, bool paused) {
+  Add({partition, paused ? Command::Kind::kPause : Command::Kind::kResume});
+}
+
+void Reader::Seek(const event_log::TopicPartition& partition, int64_t offset) {
+  Add({partition, Command::Kind::kSeek, offset});
+}
+
+void Reader::Add(Command command) {
   MutexLock lock(mu_);
-  pauses_.emplace_back(partition, paused);
+  commands_.push_back(std::move(command));
   if (consumer_ != nullptr) consumer_->Wake();
   changed_.notify_all();
 }
@@ -82,7 +92,9 @@ void Reader::OnRevoked(std::span<const event_log::TopicPartition> partitions) {
     if (assigned_.erase(partition) > 0) mine.push_back(partition);
   }
   if (mine.empty()) return;
-  if (!Drop(std::move(mine), options_.revoke_wait, /*commit=*/true)) must_restart_ = true;
+  if (!Drop(mine, options_.revoke_wait, /*commit=*/true)) must_restart_ = true;
+  // They may come back: what was meant for them before must not be done then.
+  ForgetCommands(mine);
 }
 
 void Reader::Sleep(std::chrono::milliseconds time) {
@@ -96,7 +108,8 @@ bool Reader::Open() {
     log::Warning("router {}: no transaction: {}", options_.id, Message(transaction.status()));
     return false;
   }
-  auto consumer = log_.NewConsumer({.group = "router", .instance = options_.id, .listener = this});
+  auto consumer = log_.NewConsumer(
+      {.group = std::string(pipeline::kRouterGroup), .instance = options_.id, .listener = this});
   if (!consumer.ok()) {
     log::Warning("router {}: no consumer: {}", options_.id, Message(consumer.status()));
     return false;
@@ -115,12 +128,13 @@ void Reader::Restart() {
   Drop(std::move(all), options_.revoke_wait, /*commit=*/false);
   current_.reset();
   subscribed_.clear();
+  look_again_ = {};
   transaction_.reset();
   std::unique_ptr<event_log::Consumer> old;
   {
     MutexLock lock(mu_);
     old = std::move(consumer_);
-    pauses_.clear();
+    commands_.clear();
   }
 }
 
@@ -134,9 +148,16 @@ bool Reader::TakeJob() {
 Status Reader::RunTransaction() {
   MR_RETURN_IF_ERROR(transaction_->Begin());
   std::vector<event_log::TopicRecord> records;
-  records.reserve(current_->records.size());
+  records.reserve(current_->records.size() + current_->parked.size());
   for (const OwnedRecord& owned : current_->records) {
     records.push_back({owned.topic, {.key = owned.key, .value = owned.value}});
+  }
+  for (const ParkedRecord& parked : current_->parked) {
+    records.push_back({parked.to.topic,
+                       {.key = parked.key,
+                        .meta = parked.meta,
+                        .value = parked.value,
+                        .partition = parked.to.partition}});
   }
   if (!records.empty()) MR_RETURN_IF_ERROR(transaction_->Append(records));
   if (!current_->offsets.empty()) {
@@ -159,7 +180,26 @@ Status Reader::Execute() {
   log::Warning("router {}: commit: {}", options_.id, Message(status));
   if (status.code() == StatusCode::kFailedPrecondition) return status;
   const Status aborted = transaction_->Abort();
+  MR_RETURN_IF_ERROR(LeaveOutGone());
   return aborted.code() == StatusCode::kFailedPrecondition ? aborted : status;
+}
+
+Status Reader::LeaveOutGone() {
+  const auto existing = log_.ListTopics();
+  if (!existing.ok()) return OkStatus();  // the log is away: nothing is known to be gone
+  const std::set<std::string> there(existing->begin(), existing->end());
+  const auto gone = [&](const event_log::TopicPartition& partition) {
+    return !there.contains(partition.topic);
+  };
+  for (const ParkedRecord& record : current_->parked) {
+    const auto id = pipeline::ParkedDestinationOf(record.to.topic);
+    if (!gone(record.to) || !id || !there.contains(event_log::DestinationTopic(*id))) continue;
+    return Error(StatusCode::kFailedPrecondition, "topic '{}' is gone, its destination is not",
+                 record.to.topic);
+  }
+  std::erase_if(current_->parked, [&](const auto& record) { return gone(record.to); });
+  std::erase_if(current_->offsets, [&](const auto& offset) { return gone(offset.partition); });
+  return OkStatus();
 }
 
 bool Reader::CommitCurrent(bool wait_for_log) {
@@ -194,13 +234,15 @@ bool Reader::Drop(std::vector<event_log::TopicPartition> partitions, std::chrono
     }
     const bool is_last = last.has_value();
     if (is_last) current_ = std::move(last);
-    if (is_last && current_->records.empty() && current_->offsets.empty()) {
+    if (is_last && current_->records.empty() && current_->parked.empty() &&
+        current_->offsets.empty()) {
       current_.reset();
       return good;
     }
     if (good) good = CommitCurrent(/*wait_for_log=*/false);
     // A job that cannot be committed still has to be answered, or the worker waits for it. The last
-    // one is not: by then the worker may have handed over the next, which that would let it replace.
+    // one is not: by then the worker may have handed over the next, which that would let it
+    // replace.
     if (!is_last) events_.committed();
     current_.reset();
     if (is_last) return good;
@@ -209,27 +251,45 @@ bool Reader::Drop(std::vector<event_log::TopicPartition> partitions, std::chrono
 
 bool Reader::WaitForWork() {
   MutexLock lock(mu_);
-  changed_.wait(lock.native(), [this] {
-    return stopping_ || job_ || !pauses_.empty() || topics_ != subscribed_ ||
+  changed_.wait_for(lock.native(), kLookForTopics, [this] {
+    return stopping_ || job_ || !commands_.empty() || topics_ != wanted_ ||
            (!subscribed_.empty() && waiting_batches_ < kMaxWaitingBatches);
   });
   return !stopping_;
 }
 
-void Reader::ObeyPauses() {
-  std::vector<std::pair<event_log::TopicPartition, bool>> pauses;
+void Reader::Obey() {
+  std::vector<Command> commands;
   {
     MutexLock lock(mu_);
-    pauses.swap(pauses_);
+    commands.swap(commands_);
   }
-  for (const auto& [partition, paused] : pauses) {
-    if (!assigned_.contains(partition)) continue;
-    if (paused) {
-      consumer_->Pause(partition);
-    } else {
-      consumer_->Resume(partition);
+  for (const Command& command : commands) {
+    if (!assigned_.contains(command.partition)) continue;
+    switch (command.kind) {
+      case Command::Kind::kPause:
+        consumer_->Pause(command.partition);
+        break;
+      case Command::Kind::kResume:
+        consumer_->Resume(command.partition);
+        break;
+      case Command::Kind::kSeek:
+        if (const Status status = consumer_->Seek(command.partition, command.offset);
+            !status.ok()) {
+          log::Warning("router {}: {}", options_.id, Message(status));
+          must_restart_ = true;
+        }
+        events_.sought(command.partition);
+        break;
     }
   }
+}
+
+void Reader::ForgetCommands(const std::vector<event_log::TopicPartition>& partitions) {
+  MutexLock lock(mu_);
+  std::erase_if(commands_, [&](const Command& command) {
+    return std::ranges::find(partitions, command.partition) != partitions.end();
+  });
 }
 
 void Reader::Poll() {
@@ -252,22 +312,40 @@ void Reader::Poll() {
   events_.records(*std::move(batch));
 }
 
-void Reader::Turn() {
-  std::vector<std::string> topics;
+void Reader::Subscribe() {
+  std::vector<std::string> wanted;
   {
     MutexLock lock(mu_);
-    topics = topics_;
+    wanted = topics_;
+  }
+  const auto now = std::chrono::steady_clock::now();
+  const bool all_there = wanted.size() == subscribed_.size();
+  if (wanted == wanted_ && (all_there || now < look_again_)) return;
+  look_again_ = now + kLookForTopics;
+  const auto existing = log_.ListTopics();
+  if (!existing.ok()) {
+    log::Warning("router {}: list topics: {}", options_.id, Message(existing.status()));
+    return Sleep(kRetryOpen);
+  }
+  const std::set<std::string> there(existing->begin(), existing->end());
+  std::vector<std::string> topics;
+  for (const std::string& topic : wanted) {
+    if (there.contains(topic)) topics.push_back(topic);
   }
   if (topics != subscribed_) {
     if (const Status status = consumer_->Subscribe(topics); !status.ok()) {
       log::Warning("router {}: subscribe: {}", options_.id, Message(status));
-      Sleep(kRetryOpen);
-      return;
+      return Sleep(kRetryOpen);
     }
-    MutexLock lock(mu_);
-    subscribed_ = std::move(topics);
   }
-  ObeyPauses();
+  MutexLock lock(mu_);
+  subscribed_ = std::move(topics);
+  wanted_ = std::move(wanted);
+}
+
+void Reader::Turn() {
+  Subscribe();
+  Obey();
   if (TakeJob()) {
     if (!CommitCurrent(/*wait_for_log=*/true)) must_restart_ = true;
     events_.committed();

@@ -23,6 +23,9 @@ struct ReaderEvents {
   /// Give the partitions up: finish what is under way within `wait`, then call Reader::Dropped.
   std::function<void(std::vector<event_log::TopicPartition>, std::chrono::milliseconds wait)> drop;
   std::function<void()> committed;
+  /// Reading of the partition goes on where Reader::Seek said: what comes from now on is from
+  /// there.
+  std::function<void(event_log::TopicPartition)> sought;
 };
 
 struct ReaderOptions {
@@ -42,12 +45,15 @@ class Reader final : private event_log::RebalanceListener {
   void Start();
   /// Gives all partitions up within `wait`, commits, ends the thread.
   void Stop(std::chrono::milliseconds wait);
+  /// Those of them that exist are read; the others as soon as they do.
   void SetTopics(std::vector<std::string> topics);
   /// One at a time: the next only after `committed`.
   void Commit(CommitJob job);
   /// Answers `drop` with what remains to be committed.
   void Dropped(CommitJob job);
   void SetPaused(const event_log::TopicPartition& partition, bool paused);
+  /// Answered by `sought`, unless the partition is given up before.
+  void Seek(const event_log::TopicPartition& partition, int64_t offset);
   /// One batch less waits at the worker.
   void BatchTaken();
 
@@ -59,7 +65,12 @@ class Reader final : private event_log::RebalanceListener {
   void Restart();
   void Turn();
   void Poll();
-  void ObeyPauses();
+  void Subscribe();
+  void Obey();
+  void ForgetCommands(const std::vector<event_log::TopicPartition>& partitions);
+  /// Takes out of the current job what belongs to destinations that are gone.
+  /// kFailedPrecondition: only the topic of their parked users is.
+  Status LeaveOutGone();
   bool WaitForWork();
   bool TakeJob();
   Status Execute();
@@ -79,7 +90,9 @@ class Reader final : private event_log::RebalanceListener {
   std::unique_ptr<event_log::Transaction> transaction_;
   std::set<event_log::TopicPartition> assigned_;
   std::optional<CommitJob> current_;
+  std::vector<std::string> wanted_;  // of which those that exist are
   std::vector<std::string> subscribed_;
+  std::chrono::steady_clock::time_point look_again_{};
   bool must_restart_ = false;
 
   Mutex mu_;
@@ -88,7 +101,14 @@ class Reader final : private event_log::RebalanceListener {
   std::optional<CommitJob> job_ ABSL_GUARDED_BY(mu_);
   std::optional<CommitJob> dropped_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> topics_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::pair<event_log::TopicPartition, bool>> pauses_ ABSL_GUARDED_BY(mu_);
+  struct Command {
+    enum class Kind { kPause, kResume, kSeek };
+    event_log::TopicPartition partition;
+    Kind kind = Kind::kPause;
+    int64_t offset = 0;
+  };
+  void Add(Command command);
+  std::vector<Command> commands_ ABSL_GUARDED_BY(mu_);
   int waiting_batches_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::chrono::milliseconds stop_wait_ ABSL_GUARDED_BY(mu_){0};

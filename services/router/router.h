@@ -36,13 +36,14 @@ struct Deps {
   /// One for each worker.
   std::function<StatusOr<std::unique_ptr<delivery::Transport>>()> make_transport;
   std::string instance = "router-0";  // unique among routers, stable over restarts
-  int destination_partitions = 4;     // of a topic that is not there yet
 };
 
 class Worker;
+struct Shared;
 
-/// Delivers the events of every enabled HTTP destination, each user's strictly in order; retries;
-/// writes the outcome of each event, with the offsets, in one transaction.
+/// Delivers the events of every HTTP destination, each user's strictly in order; retries; parks
+/// users that hold up others; writes the outcome of each event, with the offsets, in one
+/// transaction. Of a destination that is paused or disabled it holds the events.
 ///
 /// Owned by main. Thread-safety: Start and Stop from one thread. Stop may be called once; the
 /// destructor stops at once. What was not finished is delivered again by the next router.
@@ -60,10 +61,11 @@ class Router {
   void Stop(std::chrono::milliseconds deadline);
 
  private:
-  explicit Router(Deps deps);
+  Router(const settings::v1::RouterSettings& settings, Deps deps);
   void OnWorkspace(const config::WorkspacePtr& workspace);
 
   const Deps deps_;
+  const std::unique_ptr<Shared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::shared_ptr<void> subscription_;
   bool stopped_ = false;
