@@ -9,8 +9,8 @@
 
 namespace millrace::event_log::local {
 
-/// How far into its quota and its disk a log may go, by what it is for, and whether it has come that
-/// far.
+/// How far into its quota and its disk a log may go, by what it is for, and whether it has come
+/// that far.
 ///
 /// Owned by the log. Changed by the writer thread alone, with the log's mutex held.
 class Quota {
