@@ -256,12 +256,16 @@ Status LocalLog::CommitTransaction(const std::string& id, uint64_t generation,
   const bool closes = std::ranges::all_of(
       blocks, [this](const StagedBlock& block) { return Closes(*block.topic); });
   const Room room = closes ? Room::kClosing : Room::kOnward;
-  if (bytes > 0 && quota_.Full(room)) {
-    // A smaller one may have room in what is kept for it.
-    const bool large = bytes > options_.segment_bytes / 4;
-    return MakeStatus(large ? StatusCode::kResourceExhausted : StatusCode::kUnavailable,
-                      Message(quota_.Refusal()));
-  }
+  // Of a log that is full a smaller one may have room in what is kept for it. Otherwise what did
+  // not happen is read again, whatever the reason.
+  const bool large = bytes > options_.segment_bytes / 4;
+  const auto again = [large](const Status& status) {
+    if (!IsRetryable(status)) return status;
+    const bool smaller = large && status.code() == StatusCode::kResourceExhausted;
+    return MakeStatus(smaller ? StatusCode::kResourceExhausted : StatusCode::kUnavailable,
+                      Message(status));
+  };
+  if (bytes > 0 && quota_.Full(room)) return again(quota_.Refusal());
   if (in_flight_ > 0 && in_flight_ + bytes > options_.max_in_flight_bytes) {
     return Error(StatusCode::kUnavailable, "{} bytes wait to be written", in_flight_);
   }
@@ -272,10 +276,7 @@ Status LocalLog::CommitTransaction(const std::string& id, uint64_t generation,
     offset.with_records = with_records;
     batch.offsets.push_back(std::move(offset));
   }
-  const Status status = Await(lock, with_records);
-  // A transaction that did not happen is read again, whatever the reason.
-  if (IsRetryable(status)) return MakeStatus(StatusCode::kUnavailable, Message(status));
-  return status;
+  return again(Await(lock, with_records));
 }
 
 Status LocalLog::CommitOffsets(LocalConsumer& consumer, std::vector<OffsetChange> offsets) {
