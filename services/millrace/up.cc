@@ -151,6 +151,7 @@ Status Run(const ProcessSettings& given) {
            .workspace = control_plane->config(),
            .types = {.find = destination::DefinitionsOf(catalogue),
                      .make_mapper = destination::MappersOf(catalogue, *scripts)},
+           .shares = &shares,
            .make_transport = transports::HttpTransports(
                {.allowed_networks = {allowed.begin(), allowed.end()}, .metrics = &metrics})}));
 

@@ -89,6 +89,11 @@ class Lane {
   /// Adds the offsets that moved since the last time.
   void AddOffsets(std::vector<event_log::CommittedOffset>* offsets);
 
+  /// Whether there may be something for EndOverdue to give up.
+  bool gives_up() const {
+    return !target_->give_up.empty() || target_->shared->bytes_to_give_up() > 0;
+  }
+
   size_t parked_users() const { return parked_.users(); }
   size_t parked_events() const { return parked_.events(); }
 

@@ -189,7 +189,7 @@ void Lane::EndOverdue(MonotonicTime now) {
     const std::shared_ptr<PartitionWindow> window = halves_[half].window;
     if (window == nullptr || window->dropping || window->size() == 0) continue;
     const bool may_expire = !target_->holds() && now - window->born_after() >= options_.max_age;
-    if (!may_expire && target_->give_up.empty()) continue;
+    if (!may_expire && !gives_up()) continue;
     std::vector<DeliveryPtr> all;
     for (const auto& [offset, delivery] : window->deliveries()) all.push_back(delivery);
     for (const DeliveryPtr& delivery : all) {
@@ -205,6 +205,9 @@ void Lane::EndOverdue(MonotonicTime now) {
       } else if (const auto reason = target_->give_up.Match(delivery->first_appended_at_us(),
                                                             delivery->key, wall_us)) {
         host_.GiveUp(delivery, "given_up", *reason);
+      } else if (target_->shared->bytes_to_give_up() > 0) {
+        target_->shared->GaveUp(delivery->bytes.size() + delivery->meta.ByteSizeLong());
+        host_.GiveUp(delivery, "given_up", "the destination's share of the log is used up");
       }
     }
     window->OldestBirth();

@@ -246,6 +246,25 @@ TEST_CASE("The backlog of a destination disabled for long is given up", "[router
   CHECK(bench.DeadLetters().size() == 600);
 }
 
+TEST_CASE("A dead destination that uses up its share of the log gives up its oldest events",
+          "[router]") {
+  StuckUsers tool;
+  Bench bench;
+  bench.settings_.set_park_after_ms(10);
+  bench.AddDestination("d", tool.url());
+  bench.ShareOf("d", 200 << 10);
+  const std::string filler(8 << 10, 'x');
+  for (int i = 0; i < 60; ++i) {
+    bench.Emit("d", "s" + std::to_string(i), fmt::format("s{:03}:{}", i, filler));
+  }
+  bench.Start();
+  bench.FinalAtLeast(20);
+  bench.Stop();
+  const auto letters = bench.DeadLetters();
+  CHECK(letters.size() < 60);
+  for (const auto& letter : letters) CHECK(letter.error_class() == "given_up");
+}
+
 TEST_CASE("A deleted destination leaves the others at work", "[router]") {
   Sink sink([](const http::Request& request) {
     return http::Response{.status = request.body.view() == "x" ? 500 : 200};

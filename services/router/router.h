@@ -12,6 +12,7 @@
 #include "libs/delivery/transport.h"
 #include "libs/destination/mapper.h"
 #include "libs/event_log/event_log.h"
+#include "libs/pipeline/share_watch.h"
 #include "libs/telemetry/metrics.h"
 #include "millrace/destination/v1/definition.pb.h"
 #include "millrace/settings/v1/router.pb.h"
@@ -33,6 +34,8 @@ struct Deps {
   telemetry::Metrics& metrics;
   config::ConfigSource& workspace;
   DestinationTypes types;
+  /// What destinations use of the log; null: nothing is given up for it.
+  const pipeline::ShareWatch* shares = nullptr;
   /// One for each worker.
   std::function<StatusOr<std::unique_ptr<delivery::Transport>>()> make_transport;
   std::string instance = "router-0";  // unique among routers, stable over restarts

@@ -140,6 +140,9 @@ class Bench {
                 .ok());
   }
 
+  void ShareOf(const std::string& id, uint64_t bytes) {
+    DestinationNamed(id).mutable_share()->set_max_bytes(bytes);
+  }
   void Pause(const std::string& id) { DestinationNamed(id).set_paused(true); }
   void Disable(const std::string& id, int64_t at_us) {
     DestinationNamed(id).set_enabled(false);
@@ -170,6 +173,9 @@ class Bench {
       return StatusOr<std::shared_ptr<destination::Mapper>>(
           std::make_shared<TextMapper>(destination.config_json()));
     };
+    shares_ = std::make_unique<pipeline::ShareWatch>(pipeline::ShareOptions{}, *log_, *source_,
+                                                     metrics_, milliseconds(50));
+    shares_->Start();
     auto router = Router::Create(
         settings_,
         {.log = *log_,
@@ -177,12 +183,16 @@ class Bench {
          .metrics = metrics_,
          .workspace = *source_,
          .types = std::move(types),
+         .shares = shares_.get(),
          .make_transport = transports::HttpTransports({.allowed_networks = {"127.0.0.0/8"}})});
     REQUIRE(router.ok());
     router_ = *std::move(router);
     REQUIRE(router_->Start().ok());
   }
-  void Stop() { router_->Stop(milliseconds(5000)); }
+  void Stop() {
+    router_->Stop(milliseconds(5000));
+    shares_->Stop();
+  }
   /// What `change` does to a destination reaches the running router.
   void Change(const std::function<void(config::v1::Destination&)>& change) {
     auto& destination = *workspace_.mutable_destinations(0);
@@ -220,6 +230,11 @@ class Bench {
 
   /// Waits until `count` events in all have come to an end; the statuses of all.
   std::vector<delivery::v1::DeliveryStatus> Final(size_t count) {
+    auto final_ones = FinalAtLeast(count);
+    CHECK(final_ones.size() == count);
+    return final_ones;
+  }
+  std::vector<delivery::v1::DeliveryStatus> FinalAtLeast(size_t count) {
     std::vector<delivery::v1::DeliveryStatus> final_ones;
     auto consumer = Tail(event_log::kDeliveryStatusTopic);
     const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
@@ -236,7 +251,6 @@ class Bench {
         }
       }
     }
-    CHECK(final_ones.size() == count);
     return final_ones;
   }
 
@@ -308,6 +322,7 @@ class Bench {
   std::unique_ptr<event_log::EventLog> log_;
   std::unique_ptr<event_log::Appender> appender_;
   std::unique_ptr<FixedWorkspace> source_;
+  std::unique_ptr<pipeline::ShareWatch> shares_;  // before the router, which asks it
   std::unique_ptr<Router> router_;
   int messages_ = 0;
 };

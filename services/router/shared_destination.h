@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <memory>
@@ -32,8 +33,28 @@ struct SharedDestination {
     return not_before_;
   }
 
+  /// Takes note of what the look at the shares with this number asks to give up. After one that
+  /// did, some pass unheard: what was given up is seen only when the log has freed it.
+  void SetToGiveUp(uint64_t look, uint64_t bytes) {
+    constexpr uint64_t kUnheard = 3;
+    MutexLock lock(mu_);
+    if (look < next_look_) return;
+    next_look_ = bytes == 0 ? look + 1 : look + 1 + kUnheard;
+    bytes_to_give_up_ = bytes;
+  }
+  uint64_t bytes_to_give_up() const {
+    MutexLock lock(mu_);
+    return bytes_to_give_up_;
+  }
+  void GaveUp(uint64_t bytes) {
+    MutexLock lock(mu_);
+    bytes_to_give_up_ -= std::min(bytes_to_give_up_, bytes);
+  }
+
  private:
   mutable Mutex mu_;
+  uint64_t next_look_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t bytes_to_give_up_ ABSL_GUARDED_BY(mu_) = 0;
   MonotonicTime not_before_ ABSL_GUARDED_BY(mu_){};
 };
 

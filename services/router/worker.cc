@@ -233,7 +233,7 @@ void Worker::OnRecords(const event_log::RecordBatch& batch) {
   }
   for (const Place& place : places) {
     if (place.lane == nullptr) continue;
-    if (!place.lane->target().give_up.empty()) place.lane->EndOverdue(now);
+    if (place.lane->gives_up()) place.lane->EndOverdue(now);
     place.lane->PauseOrResume();
   }
 }
@@ -345,6 +345,13 @@ void Worker::CommitIfDue(MonotonicTime now) {
 void Worker::LookAfter(MonotonicTime now) {
   if (now < look_after_at_) return;
   look_after_at_ = now + kLongestWait;
+  if (deps_.shares != nullptr) {
+    const auto look = deps_.shares->Current();
+    for (const auto& [id, target] : targets_) {
+      const pipeline::DestinationShare* const share = look->Find(id);
+      target->shared->SetToGiveUp(look->sequence, share == nullptr ? 0 : share->bytes_to_give_up);
+    }
+  }
   for (const auto& [key, lane] : lanes_) {
     lane->EndOverdue(now);
     lane->Relieve(now);
