@@ -123,7 +123,8 @@ Status Run(const ProcessSettings& given) {
                                                  .transformers = transformers.get(),
                                                  .transformation = settings.transformation()}));
   MR_RETURN_IF_ERROR(service::EnsureSharedTopics(*log, settings.event_log()));
-  pipeline::ShareWatch shares({}, *log, control_plane->config(), metrics);
+  pipeline::ShareWatch shares(service::ShareOptionsOf(settings.event_log()), *log,
+                              control_plane->config(), metrics);
   MR_ASSIGN_OR_RETURN(
       const auto gateway,
       gateway::Gateway::Create(
@@ -172,9 +173,6 @@ Status Run(const ProcessSettings& given) {
   if (Runs(settings, "router")) MR_RETURN_IF_ERROR(router->Start());
   if (Runs(settings, "warehouse-loader")) MR_RETURN_IF_ERROR(loader->Start());
   MR_ASSIGN_OR_RETURN(const auto ingest, gateway::StartIngestServer(settings.gateway(), *gateway));
-  pipeline::ShareWatch shares(service::ShareOptionsOf(settings.event_log()), *log,
-                              control_plane->config(), metrics);
-  shares.Start();
   service::LagReporter lag({.log_folder = service::LocalLogFolder(settings.event_log(), data_dir)},
                            *log, metrics);
   lag.Start();
