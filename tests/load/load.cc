@@ -90,6 +90,7 @@ class Sender {
     std::vector<epoll_event> ready(256);
     while (open_ > 0) {
       SendDue();
+      if (open_ == 0) break;  // the last answer was there already
       const int count = epoll_wait(epoll_, ready.data(), static_cast<int>(ready.size()), Wait());
       if (count > 0) last_answer_ = SteadyClock::now();
       if (SteadyClock::now() - last_answer_ > std::chrono::seconds(10)) Die("no answer for 10 s");
