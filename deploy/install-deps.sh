@@ -29,7 +29,7 @@ packages=(
   catch2 libabsl-dev libboost-dev libc-ares-dev libcli11-dev libcpprest-dev libcurl4-openssl-dev libfmt-dev
   libgrpc++-dev libmaxminddb-dev libpq-dev libprotobuf-dev libre2-dev librdkafka-dev librocksdb-dev
   libseccomp-dev libsimdjson-dev libspdlog-dev libsqlite3-dev libssl-dev libyaml-cpp-dev
-  nlohmann-json3-dev protobuf-compiler protobuf-compiler-grpc rapidjson-dev
+  nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc rapidjson-dev
   zlib1g-dev postgresql
 )
 if [ "$with_tests" = 1 ]; then

@@ -1,8 +1,11 @@
 #include "libs/telemetry/metrics.h"
 
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
 #include <algorithm>
-#include <atomic>
 #include <list>
+#include <sstream>
 #include <utility>
 
 #include "libs/base/mutex.h"
@@ -14,25 +17,25 @@ namespace {
 
 constexpr const char* kOverflowed = "millrace_metrics_overflowed_series_total";
 
-// All series of one name. By their labels as they are rendered, without the braces.
+// All series of one name.
 struct Family {
   enum class Kind { kCounter, kGauge, kHistogram };
   Kind kind = Kind::kCounter;
   std::string help;
   std::vector<double> bounds;  // of a histogram's buckets
-  std::map<std::string, std::unique_ptr<Series>> series;
+  std::map<Labels, std::unique_ptr<Series>> series;
 };
 
-const char* NameOf(Family::Kind kind) {
+prometheus::MetricType TypeOf(Family::Kind kind) {
   switch (kind) {
     case Family::Kind::kCounter:
-      return "counter";
+      return prometheus::MetricType::Counter;
     case Family::Kind::kGauge:
-      return "gauge";
+      return prometheus::MetricType::Gauge;
     case Family::Kind::kHistogram:
-      return "histogram";
+      return prometheus::MetricType::Histogram;
   }
-  return "untyped";
+  return prometheus::MetricType::Untyped;
 }
 
 std::unique_ptr<Series> NewSeries(const Family& family) {
@@ -47,13 +50,21 @@ std::unique_ptr<Series> NewSeries(const Family& family) {
   return std::make_unique<HistogramSeries>(family.bounds);
 }
 
-// Whether rendered labels have the rendered pair. Quotes within values are escaped, so that none is
-// mistaken for it.
-bool HasPair(const std::string& labels, const std::string& pair) {
-  for (size_t at = labels.find(pair); at != std::string::npos; at = labels.find(pair, at + 1)) {
-    if (at == 0 || labels[at - 1] == ',') return true;
+bool HasAll(const Labels& labels, const Labels& match) {
+  return std::ranges::all_of(match, [&labels](const auto& pair) {
+    const auto found = labels.find(pair.first);
+    return found != labels.end() && found->second == pair.second;
+  });
+}
+
+prometheus::MetricFamily Collect(const std::string& name, const Family& family) {
+  prometheus::MetricFamily collected{
+      .name = name, .help = family.help, .type = TypeOf(family.kind), .metric = {}};
+  for (const auto& [labels, series] : family.series) {
+    prometheus::ClientMetric& metric = collected.metric.emplace_back(series->Collect());
+    for (const auto& [label, value] : labels) metric.label.push_back({label, value});
   }
-  return false;
+  return collected;
 }
 
 }  // namespace
@@ -68,44 +79,43 @@ struct Metrics::Impl {
     Family& family = found->second;
     if (is_new) family = {.kind = kind, .help = help, .bounds = bounds, .series = {}};
     MR_CHECK(family.kind == kind);
-    std::string text = LabelsText(labels);
-    if (const auto known = family.series.find(text); known != family.series.end()) {
+    if (const auto known = family.series.find(labels); known != family.series.end()) {
       return *known->second;
     }
-    if (family.series.size() >= max_series_per_name) {
-      text = LabelsText({{"overflow", "true"}});
+    const bool overflows = family.series.size() >= max_series_per_name;
+    if (overflows) {
       auto& count = families[kOverflowed];
       if (count.series.empty()) {
         count.help = "Series that share one with others, as their name has too many.";
-        count.series[""] = NewSeries(count);
+        count.series[{}] = NewSeries(count);
       }
-      static_cast<CounterSeries&>(*count.series[""]).Add(1);
+      static_cast<CounterSeries&>(*count.series[{}]).Add(1);
     }
-    std::unique_ptr<Series>& series = family.series[text];
+    auto& series = family.series[overflows ? Labels{{"overflow", "true"}} : labels];
     if (series == nullptr) series = NewSeries(family);
     return *series;
   }
 
   // One family at a time: whoever asks for a series meanwhile does not wait for all of them.
-  void RenderFamilies(std::string& text) const {
+  void RenderFamilies(std::ostream& out) const {
     auto at = [this] {
       MutexLock lock(mu);
       return families.begin();
     }();
     while (true) {
-      MutexLock lock(mu);
-      if (at == families.end()) return;
-      const auto& [name, family] = *at++;
-      if (family.series.empty()) continue;
-      text += "# HELP " + name + ' ' + EscapeHelp(family.help) + "\n# TYPE " + name + ' ';
-      text += NameOf(family.kind);
-      text += '\n';
-      for (const auto& [labels, series] : family.series) series->Render(name, labels, text);
+      prometheus::MetricFamily collected;
+      {
+        MutexLock lock(mu);
+        if (at == families.end()) return;
+        const auto& [name, family] = *at++;
+        if (family.series.empty()) continue;
+        collected = Collect(name, family);
+      }
+      prometheus::TextSerializer().Serialize(out, {std::move(collected)});
     }
   }
 
   const size_t max_series_per_name;
-  mutable std::atomic<size_t> last_bytes{0};
   mutable Mutex mu;
   // Nodes stay where they are: a family is never removed.
   std::map<std::string, Family> families ABSL_GUARDED_BY(mu);
@@ -135,16 +145,11 @@ Histogram& Metrics::GetHistogram(const std::string& name, const std::string& hel
 
 size_t Metrics::Remove(const Labels& match) {
   if (match.empty()) return 0;
-  std::vector<std::string> pairs;
-  for (const auto& [label, value] : match) pairs.push_back(LabelsText({{label, value}}));
   MutexLock lock(impl_->mu);
   size_t count = 0;
   for (auto& [name, family] : impl_->families) {
     for (auto one = family.series.begin(); one != family.series.end();) {
-      const bool matches = std::all_of(pairs.begin(), pairs.end(), [&](const std::string& pair) {
-        return HasPair(one->first, pair);
-      });
-      if (!matches) {
+      if (!HasAll(one->first, match)) {
         ++one;
         continue;
       }
@@ -176,11 +181,9 @@ std::string Metrics::Render() const {
       }
     }
   }
-  std::string text;
-  text.reserve(impl_->last_bytes + impl_->last_bytes / 8);
+  std::ostringstream text;
   impl_->RenderFamilies(text);
-  impl_->last_bytes = text.size();
-  return text;
+  return std::move(text).str();
 }
 
 const std::vector<double>& LatencyBounds() {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-/// What a process tells Prometheus about itself, behind plain types.
+/// What a process tells Prometheus about itself, behind plain types; prometheus-cpp stays inside.
 namespace millrace::telemetry {
 
 using Labels = std::map<std::string, std::string>;

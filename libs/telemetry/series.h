@@ -1,57 +1,49 @@
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-#include <string>
-#include <string_view>
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+
 #include <vector>
 
 #include "libs/telemetry/metrics.h"
 
-/// The inside of Metrics: values, and how the text format writes them.
+/// The inside of Metrics: the values, kept by prometheus-cpp.
 namespace millrace::telemetry {
 
 /// One series' value; any thread.
 class Series {
  public:
   virtual ~Series() = default;
-  /// Appends its lines. `labels` as LabelsText made them.
-  virtual void Render(const std::string& name, const std::string& labels,
-                      std::string& out) const = 0;
+  virtual prometheus::ClientMetric Collect() const = 0;
 };
 
 class CounterSeries final : public Series, public Counter {
  public:
-  void Add(double by) override { value_.fetch_add(by, std::memory_order_relaxed); }
-  void Render(const std::string& name, const std::string& labels, std::string& out) const override;
+  void Add(double by) override { value_.Increment(by); }
+  prometheus::ClientMetric Collect() const override { return value_.Collect(); }
 
  private:
-  std::atomic<double> value_{0};
+  prometheus::Counter value_;
 };
 
 class GaugeSeries final : public Series, public Gauge {
  public:
-  void Set(double value) override { value_.store(value, std::memory_order_relaxed); }
-  void Render(const std::string& name, const std::string& labels, std::string& out) const override;
+  void Set(double value) override { value_.Set(value); }
+  prometheus::ClientMetric Collect() const override { return value_.Collect(); }
 
  private:
-  std::atomic<double> value_{0};
+  prometheus::Gauge value_;
 };
 
 class HistogramSeries final : public Series, public Histogram {
  public:
-  explicit HistogramSeries(const std::vector<double>& bounds);
-  void Observe(double value) override;
-  void Render(const std::string& name, const std::string& labels, std::string& out) const override;
+  explicit HistogramSeries(const std::vector<double>& bounds) : value_(bounds) {}
+  void Observe(double value) override { value_.Observe(value); }
+  prometheus::ClientMetric Collect() const override { return value_.Collect(); }
 
  private:
-  const std::vector<double> bounds_;
-  std::vector<std::atomic<uint64_t>> buckets_;  // one more than bounds: what is above them all
-  std::atomic<double> sum_{0};
+  prometheus::Histogram value_;
 };
-
-/// `a="1",b="2"`, values escaped; empty for none.
-std::string LabelsText(const Labels& labels);
-std::string EscapeHelp(std::string_view help);
 
 }  // namespace millrace::telemetry
