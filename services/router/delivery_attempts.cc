@@ -161,8 +161,11 @@ void DeliveryEngine::Judge(const DeliveryPtr& delivery, const destination::Answe
 void DeliveryEngine::TellCircuit(const DeliveryPtr& delivery, const destination::Answer& answer,
                                  AnswerKind kind, bool probe) {
   const bool good = kind == AnswerKind::kSuccess || kind == AnswerKind::kRefusedEvent;
-  // A parked user is known to fail: that says nothing of the destination.
-  if (delivery->parked && !good && !probe) return;
+  // A user that failed before is known to fail: only first attempts say something of the
+  // destination, or many stuck users, tried again and again, would look like a destination that is
+  // down.
+  const bool known = delivery->parked || delivery->attempts > 1;
+  if (known && kind == AnswerKind::kFailed && !probe) return;
   Target& target = delivery->window->target();
   const std::string detail = good ? "" : ReasonOf(answer);
   if (!target.shared->circuit.OnAnswer(delivery->key, kind, detail, clock_.Monotonic(), probe)) {
