@@ -186,12 +186,16 @@ keep() {
   } >"tests/results/$1.txt"
 }
 
+# Cases of faults that are open run with --long only: docs/decisions/2026-11-24-next-steps.md says which and why.
+open_faults=" fault_stuck_users fault_full_disk "
 begin "faults"
 for fault in tests/faults/fault_*.py; do
   name=$(basename "$fault" .py)
   if [ "$long" = 1 ]; then
     check "$name (long)" python3 "$fault" --build "$build" --work "$work/$name" --long
     keep "$name"
+  elif [[ $open_faults == *" $name "* ]]; then
+    echo "skip $name: the fault is open (docs/decisions/2026-11-24-next-steps.md)"
   else
     check "$name" python3 "$fault" --build "$build" --work "$work/$name"
   fi

