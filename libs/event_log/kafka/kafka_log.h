@@ -19,7 +19,8 @@ struct KafkaLogOptions {
   std::map<std::string, std::string> properties;
   Clock* clock = nullptr;  // stamps records; null: the machine's
   /// How often what all readers of a topic have read is deleted.
-  std::chrono::milliseconds trim_interval{10'000};
+  // Rare: librdkafka 2.0.2 may end the process when a broker goes while it is asked for offsets.
+  std::chrono::milliseconds trim_interval{600'000};
 };
 
 /// The event log on a Kafka cluster. Within about ten seconds kUnavailable, naming the brokers,
