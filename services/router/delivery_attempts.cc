@@ -161,14 +161,14 @@ void DeliveryEngine::Judge(const DeliveryPtr& delivery, const destination::Answe
 void DeliveryEngine::TellCircuit(const DeliveryPtr& delivery, const destination::Answer& answer,
                                  AnswerKind kind, bool probe) {
   const bool good = kind == AnswerKind::kSuccess || kind == AnswerKind::kRefusedEvent;
-  // A user that failed before is known to fail: only first attempts say something of the
-  // destination, or many stuck users, tried again and again, would look like a destination that is
-  // down.
-  const bool known = delivery->parked || delivery->attempts > 1;
-  if (known && kind == AnswerKind::kFailed && !probe) return;
+  const MonotonicTime now = clock_.Monotonic();
+  // Who is known to fail says nothing of the destination.
+  const bool known = delivery->parked || (delivery->failing_since != MonotonicTime() &&
+                                          now - delivery->failing_since >= options_.suspect_for);
+  if (known && !good && !probe) return;
   Target& target = delivery->window->target();
   const std::string detail = good ? "" : ReasonOf(answer);
-  if (!target.shared->circuit.OnAnswer(delivery->key, kind, detail, clock_.Monotonic(), probe)) {
+  if (!target.shared->circuit.OnAnswer(delivery->key, kind, detail, now, probe)) {
     return;
   }
   const auto report = target.shared->circuit.Explain();

@@ -51,7 +51,7 @@ DeliveryEngine::DeliveryEngine(EngineOptions options, Clock& clock, delivery::Tr
 void DeliveryEngine::StartAt(const DeliveryPtr& delivery, MonotonicTime at) {
   if (delivery->window->dropping) return;
   if (at > clock_.Monotonic()) return Wait(delivery, at);
-  Queue(delivery, /*in_front=*/false);
+  Queue(delivery);
   SetReady(delivery->window->target());
 }
 
@@ -141,15 +141,15 @@ void DeliveryEngine::TakeDue(Target& target, MonotonicTime now) {
   while (!target.retries.empty() && target.retries.begin()->first <= now) {
     const DeliveryPtr delivery = std::move(target.retries.begin()->second);
     target.retries.erase(target.retries.begin());
-    Queue(delivery, /*in_front=*/true);  // what waits there came later
+    Queue(delivery);
   }
 }
 
 void DeliveryEngine::MakeAllDue(Target& target) {
   const RetryQueue retries = std::exchange(target.retries, {});
-  for (auto it = retries.rbegin(); it != retries.rend(); ++it) {
-    it->second->forgiven_attempts = it->second->attempts;
-    Queue(it->second, /*in_front=*/true);
+  for (const auto& [at, delivery] : retries) {
+    delivery->forgiven_attempts = delivery->attempts;
+    Queue(delivery);
   }
   SetReady(target);
 }
@@ -290,12 +290,12 @@ void DeliveryEngine::Prepare(const Target& target, Delivery& delivery) const {
   }
 }
 
-void DeliveryEngine::Queue(const DeliveryPtr& delivery, bool in_front) {
+// Behind what waits already: many that fail again and again must not stand before fresh events.
+void DeliveryEngine::Queue(const DeliveryPtr& delivery) {
   Target& target = delivery->window->target();
   delivery->stage = Stage::kQueued;
   const bool mapped = !delivery->requests.empty() && delivery->mapped_by == target.version;
-  auto& list = mapped ? target.queue(*delivery).to_send : target.queue(*delivery).to_map;
-  in_front ? list.push_front(delivery) : list.push_back(delivery);
+  (mapped ? target.queue(*delivery).to_send : target.queue(*delivery).to_map).push_back(delivery);
 }
 
 void DeliveryEngine::Wait(const DeliveryPtr& delivery, MonotonicTime at) {

@@ -47,6 +47,8 @@ struct EngineOptions {
   size_t mapping_batch = 100;
   uint32_t request_timeout_ms = 30'000;
   uint32_t connect_timeout_ms = 5'000;
+  /// An event that fails for so long says nothing of its destination any more.
+  std::chrono::milliseconds suspect_for{10'000};
 };
 
 /// The way of a delivery from memory to its destination: map, throttle, send, judge, try again. It
@@ -112,7 +114,7 @@ class DeliveryEngine {
   void OnDelivered(Target& target, const DeliveryPtr& delivery, const destination::Answer& answer);
   void Retry(const DeliveryPtr& delivery, const destination::Answer& answer);
   void Wait(const DeliveryPtr& delivery, MonotonicTime at);
-  void Queue(const DeliveryPtr& delivery, bool in_front);
+  void Queue(const DeliveryPtr& delivery);
 
   const EngineOptions options_;
   Clock& clock_;

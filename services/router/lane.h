@@ -37,6 +37,8 @@ class LaneHost {
   virtual void Park(ParkedRecord record) = 0;
   /// Something is to be committed.
   virtual void NoteChange() = 0;
+  /// Whether more may be added to what is to be committed, where it can wait.
+  virtual bool MayWriteMore() const = 0;
   /// The delivery ends before its destination took it.
   virtual void GiveUp(const DeliveryPtr& delivery, std::string error_class, std::string reason) = 0;
   virtual void SetPaused(const event_log::TopicPartition& partition, bool paused) = 0;

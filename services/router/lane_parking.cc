@@ -57,6 +57,7 @@ void Lane::NoteRetryAt(Delivery& delivery, MonotonicTime retry_at, MonotonicTime
 
 void Lane::MoveWaiting(const std::vector<DeliveryPtr>& waiting, MonotonicTime now) {
   for (const DeliveryPtr& delivery : waiting) {
+    if (!host_.MayWriteMore()) return;
     NoteRetryAt(*delivery, delivery->retry->first, now);
     host_.Withdraw(delivery);
     MoveUser(delivery);
@@ -193,6 +194,7 @@ void Lane::EndOverdue(MonotonicTime now) {
     std::vector<DeliveryPtr> all;
     for (const auto& [offset, delivery] : window->deliveries()) all.push_back(delivery);
     for (const DeliveryPtr& delivery : all) {
+      if (!host_.MayWriteMore()) return;
       // What is under way ends by itself; what waits behind another has its turn when that is gone.
       if (delivery->stage != Delivery::Stage::kQueued &&
           delivery->stage != Delivery::Stage::kWaiting) {

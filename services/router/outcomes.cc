@@ -75,6 +75,7 @@ void Outcomes::AddDeadLetter(const Delivery& delivery, const Ending& ending) {
         MaskedExchange(delivery.requests[delivery.next_request], *ending.answer, target.mask);
   }
   if (letter.ByteSizeLong() > kLetterBytes) letter.clear_last_exchange();
+  dead_letter_bytes_ += letter.ByteSizeLong();
   results_.AddDeadLetter(delivery.key, letter);
 }
 

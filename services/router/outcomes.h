@@ -27,7 +27,11 @@ class Outcomes {
   void Forget(const std::string& destination_id) { series_.erase(destination_id); }
 
   size_t finished() const { return results_.finished(); }
-  std::vector<OwnedRecord> Take() { return results_.Take(clock_.NowMicros()); }
+  size_t dead_letter_bytes() const { return dead_letter_bytes_; }
+  std::vector<OwnedRecord> Take() {
+    dead_letter_bytes_ = 0;
+    return results_.Take(clock_.NowMicros());
+  }
 
  private:
   struct SourceSeries {
@@ -49,7 +53,8 @@ class Outcomes {
   Clock& clock_;
   telemetry::Metrics& metrics_;
   Results results_;
-  StringMap<Series> series_;  // by destination
+  size_t dead_letter_bytes_ = 0;  // that were not taken yet
+  StringMap<Series> series_;      // by destination
 };
 
 }  // namespace millrace::router

@@ -11,6 +11,8 @@ namespace millrace::router {
 namespace {
 
 constexpr int kMaxWaitingBatches = 4;
+// What is read at once may have to be parked at once.
+constexpr size_t kMostBytesAtOnce = 1 << 20;
 constexpr std::chrono::milliseconds kRetryCommit{100};
 constexpr std::chrono::milliseconds kRetryOpen{500};
 constexpr std::chrono::milliseconds kLookForTopics{1'000};
@@ -297,7 +299,8 @@ void Reader::Poll() {
     MutexLock lock(mu_);
     if (job_ || stopping_ || subscribed_.empty() || waiting_batches_ >= kMaxWaitingBatches) return;
   }
-  auto batch = consumer_->Poll({.timeout = std::chrono::milliseconds(1000)});
+  auto batch =
+      consumer_->Poll({.max_bytes = kMostBytesAtOnce, .timeout = std::chrono::milliseconds(1000)});
   if (!batch.ok()) {
     log::Warning("router {}: poll: {}", options_.id, Message(batch.status()));
     if (batch.status().code() == StatusCode::kFailedPrecondition) must_restart_ = true;

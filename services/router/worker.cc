@@ -13,8 +13,10 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kLongestWait{1000};
-// Of parked events that wait to be committed; beyond it nothing more is read.
-constexpr size_t kMaxParkedBytes = 4 << 20;
+constexpr milliseconds kShortestWait{100};
+// Of parked events and dead letters that wait to be committed; beyond it nothing more is read or
+// given up: one transaction has to fit beside a log that is nearly full.
+constexpr size_t kMaxBytesToWrite = 1 << 20;
 
 EngineOptions EngineOptionsOf(const settings::v1::RouterSettings& settings) {
   return {.retry = {.backoff = {.initial = milliseconds(settings.retry_initial_ms()),
@@ -23,7 +25,8 @@ EngineOptions EngineOptionsOf(const settings::v1::RouterSettings& settings) {
                     .max_age = std::chrono::seconds(settings.max_retry_age_s())},
           .mapping_batch = settings.mapping_batch(),
           .request_timeout_ms = settings.request_timeout_ms(),
-          .connect_timeout_ms = settings.connect_timeout_ms()};
+          .connect_timeout_ms = settings.connect_timeout_ms(),
+          .suspect_for = milliseconds(settings.park_after_ms())};
 }
 
 LaneOptions LaneOptionsOf(const settings::v1::RouterSettings& settings) {
@@ -74,7 +77,12 @@ ReaderEvents Worker::Events() {
   events.drop = [this](std::vector<event_log::TopicPartition> partitions, milliseconds wait) {
     inbox_->Post([this, held = std::move(partitions), wait] { OnDrop(held, wait); });
   };
-  events.committed = [this] { inbox_->Post([this] { commit_in_flight_ = false; }); };
+  events.committed = [this] {
+    inbox_->Post([this] {
+      commit_in_flight_ = false;
+      look_after_at_ = std::min(look_after_at_, deps_.clock.Monotonic() + kShortestWait);
+    });
+  };
   events.sought = [this](event_log::TopicPartition partition) {
     inbox_->Post([this, held = std::move(partition)] {
       const Place place = PlaceOf(held, /*add=*/false);
@@ -118,7 +126,7 @@ void Worker::Run() {
     LookAfter(now);
     CompleteDropIfDone(now);
     CommitIfDue(now);
-    for (; batches_held_back_ > 0 && parked_bytes_ < kMaxParkedBytes; --batches_held_back_) {
+    for (; batches_held_back_ > 0 && MayWriteMore(); --batches_held_back_) {
       reader_.BatchTaken();
     }
     transport_->Run(TimeToWait(deps_.clock.Monotonic()));
@@ -299,6 +307,10 @@ void Worker::Park(ParkedRecord record) {
   parked_.push_back(std::move(record));
 }
 
+bool Worker::MayWriteMore() const {
+  return parked_bytes_ + outcomes_.dead_letter_bytes() < kMaxBytesToWrite;
+}
+
 void Worker::NoteChange() {
   if (!changed_at_) changed_at_ = deps_.clock.Monotonic();
 }
@@ -335,8 +347,7 @@ CommitJob Worker::MakeJob() {
 void Worker::CommitIfDue(MonotonicTime now) {
   if (!changed_at_ || commit_in_flight_ || drop_) return;
   const bool due = now - *changed_at_ >= milliseconds(settings_.commit_interval_ms()) ||
-                   outcomes_.finished() >= settings_.commit_max_events() ||
-                   parked_bytes_ >= kMaxParkedBytes / 2;
+                   outcomes_.finished() >= settings_.commit_max_events() || !MayWriteMore();
   if (!due) return;
   commit_in_flight_ = true;
   reader_.Commit(MakeJob());

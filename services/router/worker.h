@@ -73,6 +73,7 @@ class Worker final : private EngineListener, private LaneHost {
   void Withdraw(const DeliveryPtr& delivery) override;
   void Park(ParkedRecord record) override;
   void NoteChange() override;
+  bool MayWriteMore() const override;
   void GiveUp(const DeliveryPtr& delivery, std::string error_class, std::string reason) override;
   void SetPaused(const event_log::TopicPartition& partition, bool paused) override;
   void Seek(const event_log::TopicPartition& partition, int64_t offset) override;
