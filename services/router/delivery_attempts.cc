@@ -13,7 +13,8 @@ namespace {
 using delivery::AnswerKind;
 using Stage = Delivery::Stage;
 
-// While fresh events wait, parked users have every fourth turn and a fourth of the requests.
+// While fresh events wait, parked users have every fourth turn and a fourth of the requests; so do,
+// of the turns, events that failed before.
 constexpr size_t kParkedShare = 4;
 constexpr size_t kProbesLookedAt = 16;
 
@@ -43,26 +44,30 @@ bool DeliveryEngine::HasRoom(const Target& target) {
           target.shared->in_flight < target.max_shared_in_flight);
 }
 
-Target::Queue* DeliveryEngine::NextQueue(Target& target) {
-  if (target.parked.to_send.empty()) {
-    return target.fresh.to_send.empty() ? nullptr : &target.fresh;
-  }
-  if (target.fresh.empty()) return &target.parked;
-  const bool may =
-      target.parked.in_flight < std::max<size_t>(1, target.max_in_flight / kParkedShare);
-  const bool turn = target.turn % kParkedShare == 0;
-  if (may && (turn || target.fresh.to_send.empty())) return &target.parked;
-  return target.fresh.to_send.empty() ? nullptr : &target.fresh;
+std::deque<DeliveryPtr>* DeliveryEngine::NextToSend(Target& target) {
+  Target::Queue& fresh = target.fresh;
+  Target::Queue& parked = target.parked;
+  const bool parked_may =
+      parked.may_send() &&
+      (fresh.empty() ||
+       parked.in_flight < std::max<size_t>(1, target.max_in_flight / kParkedShare));
+  std::deque<DeliveryPtr>* of_parked = nullptr;
+  if (parked_may) of_parked = parked.to_send.empty() ? &parked.again : &parked.to_send;
+  const uint64_t turn = target.turn % kParkedShare;
+  if (turn == 0 && of_parked != nullptr) return of_parked;
+  if (turn == 2 && !fresh.again.empty()) return &fresh.again;
+  if (!fresh.to_send.empty()) return &fresh.to_send;
+  return fresh.again.empty() ? of_parked : &fresh.again;
 }
 
 void DeliveryEngine::SendReady(Target& target, MonotonicTime now) {
   if (now < target.shared->not_before()) return;
   while (HasRoom(target)) {
-    Target::Queue* const queue = NextQueue(target);
-    if (queue == nullptr || !target.shared->rate.Take(now)) return;
+    auto* const list = NextToSend(target);
+    if (list == nullptr || !target.shared->rate.Take(now)) return;
     ++target.turn;
-    const DeliveryPtr delivery = std::move(queue->to_send.front());
-    queue->to_send.pop_front();
+    const DeliveryPtr delivery = std::move(list->front());
+    list->pop_front();
     Send(target, delivery);
   }
 }
@@ -75,9 +80,10 @@ DeliveryPtr DeliveryEngine::PickProbe(const Target& target) {
     if (other == nullptr) other = delivery;
     return !target.shared->circuit.ProbedLately(delivery->key);
   };
-  for (const auto* queue : {&target.fresh.to_send, &target.parked.to_send}) {
+  for (const auto* list :
+       {&target.fresh.to_send, &target.parked.to_send, &target.fresh.again, &target.parked.again}) {
     looked_at = 0;
-    for (const DeliveryPtr& delivery : *queue) {
+    for (const DeliveryPtr& delivery : *list) {
       if (is_new_user(delivery)) return delivery;
       if (++looked_at == kProbesLookedAt) break;
     }

@@ -60,7 +60,7 @@ void DeliveryEngine::Withdraw(const DeliveryPtr& delivery) {
   if (delivery->stage == Stage::kWaiting) target.retries.erase(delivery->retry);
   if (delivery->stage == Stage::kQueued) {
     Target::Queue& queue = target.queue(*delivery);
-    for (auto* list : {&queue.to_map, &queue.to_send}) {
+    for (auto* list : {&queue.to_map, &queue.to_send, &queue.again}) {
       const auto it = std::ranges::find(*list, delivery);
       if (it != list->end()) list->erase(it);
     }
@@ -88,6 +88,7 @@ void DeliveryEngine::Forget(const PartitionWindow& window) {
   for (Target::Queue* queue : {&target.fresh, &target.parked}) {
     std::erase_if(queue->to_map, is_of_window);
     std::erase_if(queue->to_send, is_of_window);
+    std::erase_if(queue->again, is_of_window);
   }
   std::erase_if(target.retries, [&](const auto& entry) { return is_of_window(entry.second); });
   SetReady(target);
@@ -167,7 +168,7 @@ void DeliveryEngine::SetTimer(Target& target, MonotonicTime now) {
 MonotonicTime DeliveryEngine::NextTime(const Target& target, MonotonicTime now) const {
   MonotonicTime at = MonotonicTime::max();
   if (target.holds()) return at;
-  const bool to_send = !target.fresh.to_send.empty() || !target.parked.to_send.empty();
+  const bool to_send = target.fresh.may_send() || target.parked.may_send();
   if (target.shared->circuit.open()) {
     if (to_send || !target.retries.empty()) {
       at = std::max({target.shared->circuit.next_probe(), target.shared->not_before(),
@@ -271,7 +272,7 @@ void DeliveryEngine::OnMappedOne(Target& target, const DeliveryPtr& delivery,
   Prepare(target, *delivery);
   if (first_time) delivery->window->Charge(*delivery, BytesOf(delivery->requests));
   delivery->stage = Stage::kQueued;
-  target.queue(*delivery).to_send.push_back(delivery);
+  target.queue(*delivery).list(*delivery).push_back(delivery);
 }
 
 void DeliveryEngine::Prepare(const Target& target, Delivery& delivery) const {
@@ -290,12 +291,12 @@ void DeliveryEngine::Prepare(const Target& target, Delivery& delivery) const {
   }
 }
 
-// Behind what waits already: many that fail again and again must not stand before fresh events.
 void DeliveryEngine::Queue(const DeliveryPtr& delivery) {
   Target& target = delivery->window->target();
   delivery->stage = Stage::kQueued;
   const bool mapped = !delivery->requests.empty() && delivery->mapped_by == target.version;
-  (mapped ? target.queue(*delivery).to_send : target.queue(*delivery).to_map).push_back(delivery);
+  Target::Queue& queue = target.queue(*delivery);
+  (mapped ? queue.list(*delivery) : queue.to_map).push_back(delivery);
 }
 
 void DeliveryEngine::Wait(const DeliveryPtr& delivery, MonotonicTime at) {

@@ -55,8 +55,8 @@ struct EngineOptions {
 /// knows no log and no HTTP, and works only on the destinations that have something to do.
 ///
 /// While a destination fails as a whole (its circuit is open) only probes are sent, and it costs
-/// the same whether few or many wait. Events of parked users take a part of the requests only, as
-/// long as fresh ones wait.
+/// the same whether few or many wait. Events that failed before, and those of parked users, have a
+/// fourth of the turns each while others wait, so that many of them stand before nobody.
 ///
 /// Owned by a worker, used by its thread only. The listener, clock, transport and inbox outlive it.
 class DeliveryEngine {
@@ -102,7 +102,7 @@ class DeliveryEngine {
   void Prepare(const Target& target, Delivery& delivery) const;
 
   static bool HasRoom(const Target& target);
-  static Target::Queue* NextQueue(Target& target);
+  static std::deque<DeliveryPtr>* NextToSend(Target& target);
   void SendReady(Target& target, MonotonicTime now);
   void Probe(Target& target, MonotonicTime now);
   static DeliveryPtr PickProbe(const Target& target);

@@ -37,8 +37,13 @@ struct Target {
   struct Queue {
     std::deque<DeliveryPtr> to_map;
     std::deque<DeliveryPtr> to_send;
+    std::deque<DeliveryPtr> again;  // to be sent, and failed before
     size_t in_flight = 0;
-    bool empty() const { return to_map.empty() && to_send.empty(); }
+    bool may_send() const { return !to_send.empty() || !again.empty(); }
+    bool empty() const { return to_map.empty() && !may_send(); }
+    std::deque<DeliveryPtr>& list(const Delivery& delivery) {
+      return delivery.attempts > 0 ? again : to_send;
+    }
   };
   Queue fresh;
   Queue parked;
