@@ -12,8 +12,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kLongestWait{1000};
-constexpr milliseconds kShortestWait{100};
+constexpr milliseconds kLongestWait{1000}, kShortestWait{100};
 // Of parked events and dead letters that wait to be committed; beyond it nothing more is read or
 // given up: one transaction has to fit beside a log that is nearly full.
 constexpr size_t kMaxBytesToWrite = 1 << 20;
@@ -368,11 +367,10 @@ void Worker::LookAfter(MonotonicTime now) {
     lane->Relieve(now);
     lane->PauseOrResume();
   }
-  ShowGauges();
+  ShowGauges(now);
 }
 
-void Worker::ShowGauges() {
-  const MonotonicTime now = deps_.clock.Monotonic();
+void Worker::ShowGauges(MonotonicTime now) {
   struct Sum {
     size_t users = 0;
     size_t events = 0;

@@ -82,7 +82,7 @@ class Worker final : private EngineListener, private LaneHost {
   CommitJob MakeJob();
   void CompleteDropIfDone(MonotonicTime now);
   void LookAfter(MonotonicTime now);
-  void ShowGauges();
+  void ShowGauges(MonotonicTime now);
 
   const settings::v1::RouterSettings settings_;
   const Deps deps_;
