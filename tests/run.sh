@@ -187,7 +187,7 @@ keep() {
 }
 
 # Cases of faults that are open run with --long only: docs/decisions/2026-11-24-next-steps.md says which and why.
-open_faults=" fault_stuck_users fault_full_disk "
+open_faults=" fault_stuck_users fault_full_disk fault_used_up_share fault_dead_destinations "
 begin "faults"
 for fault in tests/faults/fault_*.py; do
   name=$(basename "$fault" .py)
